@@ -1,0 +1,115 @@
+"""Runs a network band by band on any backend: the schedule of bands.py applied to real rows."""
+
+from collections.abc import Iterator, Sequence
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from upscale.bands import Plan, Step, bands_of, schedule, still_needed
+from upscale.image import Array, Floats
+from upscale.stages import Stage
+
+T = TypeVar("T")
+"""An engine's own array of rows: (rows, width, channels), sliced along its first axis."""
+
+
+class Backend(Protocol[T]):
+    """What an engine must be able to do with rows. Everything else about bands is decided here, once."""
+
+    def upload(self, rows: Floats) -> T: ...
+
+    def join(self, parts: list[T]) -> T: ...
+
+    def crop(self, rows: T, start: int, stop: int) -> T: ...
+
+    def compute(self, stage: Stage, step: Step, main: T, sides: list[T]) -> T:
+        """Rows `step.computed` of the stage's output (times `stage.factor`)."""
+        ...
+
+    def download(self, rows: T, dtype: npt.DTypeLike) -> Array:
+        """Finished rows, clipped and rounded to `dtype`. Raises NotFiniteError."""
+        ...
+
+
+class _Stream(Generic[T]):
+    """The rows of one stream that somebody may still read, as consecutive pieces."""
+
+    def __init__(self, backend: Backend[T]) -> None:
+        self._backend = backend
+        self._pieces: list[tuple[int, int, T]] = []
+
+    def append(self, start: int, stop: int, rows: T) -> None:
+        self._pieces.append((start, stop, rows))
+
+    def read(self, start: int, stop: int) -> T:
+        parts = [
+            self._backend.crop(rows, max(start, first) - first, min(stop, last) - first)
+            for first, last, rows in self._pieces
+            if first < stop and last > start
+        ]
+        return parts[0] if len(parts) == 1 else self._backend.join(parts)
+
+    def drop_before(self, row: int) -> None:
+        self._pieces = [piece for piece in self._pieces if piece[1] > row]
+
+
+def run_bands(
+    backend: Backend[T], chain: Sequence[Stage], height: int, plan: Plan, rows: Iterator[Floats], dtype: npt.DTypeLike
+) -> Iterator[Array]:
+    """The chain's output for a picture of `height` feature rows, in bands from top to bottom.
+
+    `rows` are bands of (n, width, channels) at feature resolution, of any heights that add up to `height`.
+    """
+    arrivals = bands_of(height, min(plan.rows, height))
+    source = take(rows, arrivals)
+    streams = {"picture": _Stream(backend)} | {stage.output: _Stream(backend) for stage in chain}
+    ready = dict.fromkeys(streams, 0)
+    for item in schedule(chain, height, plan, arrivals):
+        if isinstance(item, int):
+            streams["picture"].append(ready["picture"], ready["picture"] + item, backend.upload(next(source)))
+            ready["picture"] += item
+            continue
+        stage = chain[item.stage]
+        sides = [streams[name].read(*span) for (name, _), span in zip(stage.sides, item.sides, strict=True)]
+        computed = backend.compute(stage, item, streams[stage.main].read(*item.main), sides)
+        first = item.computed[0]
+        kept = backend.crop(computed, (item.start - first) * stage.factor, (item.stop - first) * stage.factor)
+        ready[stage.output] = item.stop
+        if stage.role == "tail":
+            yield backend.download(kept, dtype)
+        else:
+            streams[stage.output].append(item.start, item.stop, kept)
+        for name, row in still_needed(chain, ready).items():
+            streams[name].drop_before(row)
+
+
+def take(rows: Iterator[Floats], heights: Sequence[int]) -> Iterator[Floats]:
+    """The same rows, cut into bands of the given heights. Raises ValueError where rows are missing."""
+    held: list[Floats] = []
+    have = 0
+    for height in heights:
+        while have < height:
+            band = next(rows, None)
+            if band is None:
+                raise ValueError(f"the picture ended early: {height - have} rows are missing")
+            held.append(band)
+            have += band.shape[0]
+        block = held[0] if len(held) == 1 else np.concatenate(held)
+        yield block[:height]
+        held, have = [block[height:]], have - height
+
+
+def unshuffled(rows: Iterator[Floats], factor: int) -> Iterator[Floats]:
+    """Pixel-unshuffle: (n·f, w·f, 3) → (n, w, 3·f²), channels in PyTorch's order (color, row, column)."""
+    if factor == 1:
+        yield from rows
+        return
+    held: Floats | None = None
+    for band in rows:
+        block = band if held is None else np.concatenate((held, band))
+        count = block.shape[0] // factor
+        held = block[count * factor :]
+        if count:
+            cut = block[: count * factor].reshape(count, factor, block.shape[1] // factor, factor, 3)
+            yield cut.transpose(0, 2, 4, 1, 3).reshape(count, block.shape[1] // factor, 3 * factor * factor)

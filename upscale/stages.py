@@ -1,0 +1,129 @@
+"""A network as a chain of row stages, so that any engine can run it in bands of rows and get the whole's result.
+
+A stage turns rows of its input streams into rows of its output stream: head → units → … → tail. All streams are counted in
+*feature rows* (`spec.unshuffle` picture rows each); the tail gives `factor` picture rows for each.
+
+A unit is one dense block of an RRDBNet (radius 5, three of them in a residual block) or a few hidden convolutions of an
+SRVGGNetCompact. The tail looks only a few rows around, yet it is where the enlarged features need most memory.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from upscale.spec import ModelSpec
+
+UNITS_PER_BLOCK = 3
+"""Dense blocks in one residual-in-residual block; also how many hidden convolutions of a compact network make a unit."""
+
+DENSE_RADIUS = 5
+"""A dense block is five 3×3 convolutions in a row."""
+
+TAIL_MARGIN = 2
+"""Rows around its own that an RRDBNet's tail needs of the trunk's last convolution, and again after each doubling: a
+doubling of 2 rows gives 4, of which the next convolutions use at most 3."""
+
+Role = Literal["head", "units", "tail"]
+
+
+@dataclass(frozen=True, slots=True)
+class Convolution:
+    """One 3×3 convolution's cost: multiply-adds per feature pixel, and how many feature rows on each side it computes
+    beyond the stage's own."""
+
+    macs: int
+    margin: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Rows [a, b) of the output come from rows [a - radius, b + radius) of the main input, cut at the picture's rim.
+
+    Its convolutions pad with zeros at the picture's rim alone, so that elsewhere each loses a row. `sides` are further
+    inputs: (name, rows around the stage's own rows). `first` and `last` delimit the units inside.
+    """
+
+    role: Role
+    main: str
+    radius: int
+    output: str
+    sides: tuple[tuple[str, int], ...] = ()
+    first: int = 0
+    last: int = 0
+    factor: int = 1
+    convolutions: tuple[Convolution, ...] = ()
+
+
+def stages(spec: ModelSpec, group: int = 1) -> tuple[Stage, ...]:
+    """The chain of a network of this repository, with `group` units of an RRDBNet to a stage.
+
+    Single units for bands; more where the trunk runs in one piece, for an engine that compiles each stage. A group of
+    several must end with a residual block. Raises ValueError for foreign networks, which have no known inside.
+    """
+    if spec.arch == "foreign":
+        raise ValueError("foreign networks run in windows, not in bands")
+    if group > 1 and group % UNITS_PER_BLOCK:
+        raise ValueError(f"a group of dense blocks must be a multiple of {UNITS_PER_BLOCK}")
+    units = unit_count(spec)
+    step = group if spec.arch == "rrdb" else 1
+    groups = [(first, min(first + step, units)) for first in range(0, units, step)]
+    head = Stage("head", "picture", 1, _stream(0), convolutions=(Convolution(_head_macs(spec), 0),))
+    return (head, *(_units(spec, first, last) for first, last in groups), _tail(spec, units))
+
+
+def unit_count(spec: ModelSpec) -> int:
+    """Dense blocks of an RRDBNet; groups of hidden convolutions of an SRVGGNetCompact."""
+    return spec.blocks * UNITS_PER_BLOCK if spec.arch == "rrdb" else -(-spec.blocks // UNITS_PER_BLOCK)
+
+
+def hidden_convolutions(spec: ModelSpec, first: int, last: int) -> range:
+    """Which hidden convolutions (0-based) the units [first, last) of an SRVGGNetCompact hold."""
+    return range(first * UNITS_PER_BLOCK, min(last * UNITS_PER_BLOCK, spec.blocks))
+
+
+def total_macs(spec: ModelSpec) -> int:
+    """Multiply-adds per feature pixel of the whole network."""
+    return sum(conv.macs for stage in stages(spec) for conv in stage.convolutions)
+
+
+def _stream(unit: int) -> str:
+    return f"features{unit}"
+
+
+def _units(spec: ModelSpec, first: int, last: int) -> Stage:
+    main, output = _stream(first), _stream(last)
+    if spec.arch == "compact":
+        count = len(hidden_convolutions(spec, first, last))
+        cost = 9 * spec.features**2
+        convolutions = tuple(Convolution(cost, count - 1 - k) for k in range(count))
+        return Stage("units", main, count, output, (), first, last, convolutions=convolutions)
+    ends_block = last - first == 1 and last % UNITS_PER_BLOCK == 0
+    sides = ((_stream(last - UNITS_PER_BLOCK), 0),) if ends_block else ()  # the residual around the whole block
+    convolutions = tuple(
+        Convolution(macs, margin + DENSE_RADIUS * (last - 1 - unit))
+        for unit in range(first, last)
+        for macs, margin in _dense_macs(spec)
+    )
+    radius = DENSE_RADIUS * (last - first)
+    return Stage("units", main, radius, output, sides, first, last, convolutions=convolutions)
+
+
+def _dense_macs(spec: ModelSpec) -> list[tuple[int, int]]:
+    nf, gc = spec.features, spec.growth
+    outputs = (gc, gc, gc, gc, nf)
+    return [(9 * (nf + k * gc) * out, 4 - k) for k, out in enumerate(outputs)]
+
+
+def _head_macs(spec: ModelSpec) -> int:
+    return 9 * 3 * spec.unshuffle**2 * spec.features
+
+
+def _tail(spec: ModelSpec, units: int) -> Stage:
+    last, nf = _stream(units), spec.features
+    if spec.arch == "compact":
+        convolutions = (Convolution(9 * nf * 3 * spec.scale**2, 0),)
+        return Stage("tail", last, 1, "enlarged", (("picture", 0),), factor=spec.scale, convolutions=convolutions)
+    factor = 2**spec.doublings
+    levels = tuple(Convolution(9 * nf**2 * 4**k, TAIL_MARGIN / 2**k) for k in range(spec.doublings + 1))
+    fine = (Convolution(9 * nf**2 * factor**2, 1 / factor), Convolution(9 * nf * 3 * factor**2, 0))
+    sides = ((_stream(0), TAIL_MARGIN),)
+    return Stage("tail", last, TAIL_MARGIN + 1, "enlarged", sides, factor=factor, convolutions=(*levels, *fine))
