@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 from upscale.stages import Stage
 
+GRAIN = 8
+"""Before the picture is complete a unit ends its bands at multiples of this: few different heights, few compiled graphs."""
+
 MIN_ROWS = 16
 """No band of the trunk is lower. Below 48 rows what a dense block recomputes costs more than 5 %."""
 
@@ -19,16 +22,15 @@ MIN_ROWS = 16
 class Plan:
     """How a picture is cut, in feature rows (see stages.py): the trunk in bands of `rows`, the tail in bands of `tail_rows`.
 
-    `rows` at least as many as the picture's: the trunk runs in one piece, and `group` units at a time.
+    With `rows` at least as many as the picture's the trunk runs in one piece.
     """
 
     rows: int
     tail_rows: int
-    group: int = 1
 
     def __post_init__(self) -> None:
-        if self.rows < 1 or self.tail_rows < 1 or self.group < 1:
-            raise ValueError("a band has at least one row, a group one unit")
+        if self.rows < 1 or self.tail_rows < 1:
+            raise ValueError("a band has at least one row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +49,6 @@ class Step:
     computed: tuple[int, int]
     top: bool
     bottom: bool
-
-
-def even_rows(height: int, limit: int) -> int:
-    """The band height that cuts `height` rows into the fewest bands of at most `limit` rows, all but the last equal."""
-    bands = -(-height // max(1, limit))
-    return -(-height // bands)
 
 
 def make_step(index: int, stage: Stage, start: int, stop: int, height: int) -> Step:
@@ -123,9 +119,13 @@ def _runnable(
     for index in reversed(range(len(chain))):
         stage, limit = chain[index], limits[index]
         done, arrived = ready[stage.output], ready[stage.main]
-        rows = min(limit, (height if arrived == height else arrived - stage.radius) - done)
-        # The tail and a trunk in one piece wait for all their rows, a banded unit only avoids slivers.
-        enough = limit if stage.role == "tail" or limit == height else min(limit, stage.radius + 1)
-        if rows > 0 and (arrived == height or rows >= enough):
+        complete = arrived == height
+        available = height if complete else arrived - stage.radius
+        rows = min(limit, available - done)
+        if not complete and (stage.role == "tail" or limit == height) and rows < limit:
+            continue  # the tail and a trunk in one piece wait for all their rows
+        if not complete and limit >= GRAIN:
+            rows -= (done + rows) % GRAIN
+        if rows > 0:
             return index, done + rows
     return None

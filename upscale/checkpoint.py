@@ -1,15 +1,13 @@
 """Any checkpoint file → (ModelSpec, arrays) under one key scheme; our own form is safetensors with the spec in its metadata."""
 
-import pickle
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors import SafetensorError, deserialize, safe_open
+from safetensors.numpy import save
 
 from upscale.errors import ModelError
 from upscale.files import replacing
@@ -55,15 +53,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
             case _:
                 raise ModelError(f"{path}: not a checkpoint; expected .safetensors, .pth or ncnn's .param with its .bin")
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise ModelError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from error
 
 
 def write_safetensors(checkpoint: Checkpoint, path: Path) -> None:
-    """Our own form: the arrays as they are, the spec as JSON in the metadata. Complete or not at all."""
+    """Our own form: the arrays as they are, the spec as JSON in the metadata. Raises OSError; never leaves half a file."""
     metadata = {**checkpoint.notes, SPEC_KEY: checkpoint.spec.to_json(), "format": "pt"}
     arrays = {key: np.ascontiguousarray(value) for key, value in checkpoint.arrays.items()}
     with replacing(path) as temporary:
-        save_file(arrays, temporary, metadata)
+        # Not safetensors' own save_file: it makes the file private, and a full disk is no OSError there.
+        temporary.write_bytes(save(arrays, metadata))
 
 
 def write_pth(checkpoint: Checkpoint, path: Path) -> None:
@@ -94,19 +93,34 @@ def _read_safetensors(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata: dict[str, str] = file.metadata() or {}
-            arrays = {key: np.asarray(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, TypeError, struct.error) as error:
+        arrays = {key: _decoded(tensor) for key, tensor in deserialize(path.read_bytes())}
+    except (SafetensorError, KeyError) as error:
         raise ModelError(f"{path}: not a readable safetensors file ({error})") from error
-    spec, found = canonical({key: _float32(value) for key, value in arrays.items()}, path.stem)
+    spec, found = canonical(arrays, path.stem)
     if SPEC_KEY in metadata:
-        spec = _agreed(ModelSpec.from_json(metadata[SPEC_KEY]), spec, path)
+        spec = _agreed(_written_spec(metadata[SPEC_KEY], path), spec, path)
     notes = {key: value for key, value in metadata.items() if key not in (SPEC_KEY, "format")}
     return _finite(Checkpoint(spec, found, notes), path)
 
 
+def _written_spec(text: str, path: Path) -> ModelSpec:
+    try:
+        return ModelSpec.from_json(text)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+
+
 def _agreed(written: ModelSpec, seen: ModelSpec, path: Path) -> ModelSpec:
-    """The written spec, whose name, license and activation the shapes do not show; all the rest must agree with them."""
-    if replace(seen, name=written.name, license=written.license, activation=written.activation) != written:
+    """The written spec: the shapes do not show name and license, nor a compact network's growth, which it has not.
+
+    Nor can they tell relu from leakyrelu, which have no parameters; all the rest must agree with them.
+    """
+    known = replace(seen, name=written.name, license=written.license)
+    if seen.arch == "compact":
+        known = replace(known, growth=written.growth)
+    if {seen.activation, written.activation} == {"relu", "leakyrelu"}:
+        known = replace(known, activation=written.activation)
+    if known != written:
         raise ModelError(f"{path}: its spec says {written.to_json()}, its tensors {seen.to_json()}")
     return written
 
@@ -116,7 +130,9 @@ def _read_pickle(path: Path) -> dict[str, Floats]:
 
     try:
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # the unpickler meets damaged bytes with errors of almost any type
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"{path}: refused, not a plain set of tensors or damaged ({reason[:120]})") from error
     for key in _NESTED:
@@ -126,11 +142,17 @@ def _read_pickle(path: Path) -> dict[str, Floats]:
     if not isinstance(loaded, Mapping):
         raise ModelError(f"{path}: holds no set of named tensors")
     state: Any = loaded
-    return {str(key): value.float().numpy() for key, value in state.items() if isinstance(value, torch.Tensor)}
+    return {str(key): value.detach().float().numpy() for key, value in state.items() if isinstance(value, torch.Tensor)}
 
 
-def _float32(values: np.ndarray[Any, Any]) -> Floats:
-    return values.astype(np.float32, copy=False)
+def _decoded(tensor: Mapping[str, Any]) -> Floats:
+    """A stored tensor as fp32. numpy has no bf16, but a bf16's bits are the upper half of an fp32's."""
+    kind, data = tensor["dtype"], tensor["data"]
+    if kind == "BF16":
+        values = (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4")
+    else:
+        values = np.frombuffer(data, {"F16": "<f2", "F32": "<f4", "F64": "<f8"}[kind])
+    return values.reshape(tensor["shape"]).astype(np.float32)
 
 
 def _finite(checkpoint: Checkpoint, path: Path) -> Checkpoint:

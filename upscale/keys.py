@@ -8,6 +8,7 @@ File names are never looked at.
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from upscale.errors import ModelError
 from upscale.image import Floats
@@ -30,11 +31,11 @@ def canonical(arrays: Mapping[str, Floats], name: str) -> tuple[ModelSpec, Weigh
     """The spec and the parameters under our names. Raises UnknownArchitectureError, or ModelError for damaged sets."""
     stripped = {key.removeprefix("module."): value for key, value in arrays.items()}
     if "conv_first.weight" not in stripped and "model.0.weight" in stripped:
-        stripped = _from_old_esrgan(stripped)
+        stripped = _from_old_esrgan(stripped, name)
     renamed = {_rename(key): value for key, value in stripped.items()}
-    if "conv_first.weight" in renamed and any(_DENSE_KEY.fullmatch(key) for key in renamed):
+    if _is_kernel(renamed, "conv_first.weight") and any(_DENSE_KEY.fullmatch(key) for key in renamed):
         spec = _rrdb_spec(renamed, name)
-    elif "body.0.weight" in renamed and renamed["body.0.weight"].ndim == 4:
+    elif _is_kernel(renamed, "body.0.weight"):
         spec = _compact_spec(renamed, name)
     else:
         raise UnknownArchitectureError(f"{name}: neither an RRDBNet nor an SRVGGNetCompact")
@@ -45,7 +46,8 @@ def from_layers(layers: list[Layer], name: str) -> tuple[ModelSpec, Weights]:
     """The same for ncnn's layers, which have no names of their own but an order."""
     convolutions = [layer for layer in layers if layer.kind == "Convolution"]
     if any(layer.kind == "PixelShuffle" for layer in layers):
-        return canonical(_compact_layers(layers), name)
+        spec, arrays = canonical(_compact_layers(layers), name)
+        return replace(spec, activation=_compact_activation(layers, spec)), arrays
     blocks, rest = divmod(len(convolutions) - 4, 15)
     doublings = sum(1 for layer in layers if layer.kind == "Interp")
     if blocks < 1 or rest != doublings:
@@ -57,6 +59,21 @@ def from_layers(layers: list[Layer], name: str) -> tuple[ModelSpec, Weights]:
     for layer, key in zip(convolutions, names, strict=True):
         arrays[f"{key}.weight"], arrays[f"{key}.bias"] = layer.arrays
     return canonical(arrays, name)
+
+
+def _compact_activation(layers: list[Layer], spec: ModelSpec) -> Activation:
+    """Slopes that are no parameters stand in the ReLU layers. Those fused into a convolution are not read."""
+    slopes = {round(layer.parameters.get(0, 0.0), 6) for layer in layers if layer.kind == "ReLU"}
+    fused = any(layer.parameters.get(9, 0) for layer in layers if layer.kind == "Convolution")
+    known: dict[tuple[str, tuple[float, ...]], Activation] = {
+        ("prelu", ()): "prelu",
+        ("relu", (0.0,)): "relu",
+        ("relu", (0.1,)): "leakyrelu",
+    }
+    activation = known.get((spec.activation, tuple(sorted(slopes))))
+    if activation is None or fused:
+        raise UnknownArchitectureError(f"{spec.name}: its activations are not an SRVGGNetCompact's")
+    return activation
 
 
 def _compact_layers(layers: list[Layer]) -> Weights:
@@ -80,12 +97,12 @@ def _rename(key: str) -> str:
     return _DENSE.sub(r".rdb\1.conv\2.\3", key)
 
 
-def _from_old_esrgan(arrays: Mapping[str, Floats]) -> Weights:
+def _from_old_esrgan(arrays: Mapping[str, Floats], name: str) -> Weights:
     """`model` is one flat Sequential there: numbers follow from how many doublings lie before."""
     tops = sorted({int(match[1]) for key in arrays if (match := re.match(r"model\.(\d+)\.(?:weight|bias)$", key))})
     subs = {int(match[1]) for key in arrays if (match := re.match(r"model\.1\.sub\.(\d+)\.", key))}
     if len(tops) < 3 or not subs:
-        raise UnknownArchitectureError("an old ESRGAN file without its trunk")
+        raise UnknownArchitectureError(f"{name}: an old ESRGAN file without its trunk")
     names = {"model.0": "conv_first", f"model.1.sub.{max(subs)}": "conv_body"}
     names |= {f"model.{tops[-2]}": "conv_hr", f"model.{tops[-1]}": "conv_last"}
     names |= {f"model.{number}": f"conv_up{k}" for k, number in enumerate(tops[1:-2], 1)}
@@ -96,36 +113,41 @@ def _from_old_esrgan(arrays: Mapping[str, Floats]) -> Weights:
         elif (stem := key.rpartition(".")[0]) in names:
             result[f"{names[stem]}.{key.rpartition('.')[2]}"] = value
         else:
-            raise UnknownArchitectureError(f"an ESRGAN variant with {key}, which RRDBNet has not")
+            raise UnknownArchitectureError(f"{name}: an ESRGAN variant with {key}, which RRDBNet has not")
     return result
 
 
+def _is_kernel(arrays: Mapping[str, Floats], key: str) -> bool:
+    return key in arrays and arrays[key].ndim == 4 and arrays[key].size > 0
+
+
 def _count(arrays: Mapping[str, Floats], pattern: str) -> int:
-    return max((int(match[1]) for key in arrays if (match := re.match(pattern, key))), default=-1) + 1
+    """How many different first groups; where they have gaps, `_checked` finds what is missing."""
+    return len({match[1] for key in arrays if (match := re.match(pattern, key))})
 
 
 def _rrdb_spec(arrays: Mapping[str, Floats], name: str) -> ModelSpec:
     features, channels = arrays["conv_first.weight"].shape[:2]
     growth_key = "body.0.rdb1.conv1.weight"
-    if growth_key not in arrays or channels % 3:
+    if not _is_kernel(arrays, growth_key) or channels % 3:
         raise ModelError(f"{name}: an RRDBNet for {channels} input channels, or one without its first block")
     unshuffle = math.isqrt(channels // 3)
-    doublings = _count(arrays, r"conv_up(\d)\.weight") - 1
-    scale = 2 ** max(doublings, 0) // unshuffle if doublings >= 0 else 1
+    scale = 2 ** _count(arrays, r"conv_up(\d+)\.weight") // unshuffle
     growth = arrays[growth_key].shape[0]
     blocks = _count(arrays, r"body\.(\d+)\.rdb")
     return ModelSpec(name, "rrdb", scale, features, growth, blocks, unshuffle)
 
 
 def _compact_spec(arrays: Mapping[str, Floats], name: str) -> ModelSpec:
-    layers = sorted(int(match[1]) for key in arrays if (match := re.match(r"body\.(\d+)\.weight$", key)))
-    last = max(number for number in layers if arrays[f"body.{number}.weight"].ndim == 4)
+    layers = (int(match[1]) for key in arrays if (match := re.match(r"body\.(\d+)\.weight$", key)))
+    convolutions = sorted(number for number in layers if arrays[f"body.{number}.weight"].ndim == 4)
+    last = convolutions[-1]
     features, channels = arrays["body.0.weight"].shape[:2]
     scale = math.isqrt(arrays[f"body.{last}.weight"].shape[0] // 3)
-    if channels != 3 or last < 4 or last % 2:
+    if channels != 3 or len(convolutions) < 3 or convolutions != list(range(0, last + 1, 2)):
         raise UnknownArchitectureError(f"{name}: its layers are not an SRVGGNetCompact's")
     activation: Activation = "prelu" if "body.1.weight" in arrays else "relu"
-    return ModelSpec(name, "compact", scale, features, 0 or 32, last // 2 - 1, activation=activation)
+    return ModelSpec(name, "compact", scale, features, blocks=len(convolutions) - 2, activation=activation)
 
 
 def parameter_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:

@@ -5,6 +5,7 @@ Format (https://github.com/Tencent/ncnn/wiki/param-and-model-file-structure): a 
 PReLU its slopes in fp32.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from upscale.image import Floats
 _MAGIC = "7767517"
 _FP16 = 0x01306B47
 _FP32 = (0, 0x0002C056)
-_MAX_VALUES = 1 << 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,8 @@ def read_ncnn(param: Path, weights: Path) -> list[Layer]:
         raise ModelError(f"{param}: not an ncnn parameter file")
     stream = _Bytes(weights)
     layers = [_layer(line.split(), param, stream) for line in lines[2:] if line.strip()]
+    if lines[1:2] == [] or lines[1].split()[:1] != [str(len(layers))]:
+        raise ModelError(f"{param}: not as many layers as it says; is the file complete?")
     stream.finish()
     return layers
 
@@ -44,6 +46,8 @@ def _layer(words: list[str], param: Path, stream: "_Bytes") -> Layer:
         inputs, outputs = int(words[2]), int(words[3])
         pairs = [word.split("=", 1) for word in words[4 + inputs + outputs :]]
         parameters = {int(key): float(value) for key, value in pairs if int(key) > -23300}
+        if not all(math.isfinite(value) for value in parameters.values()):
+            raise ValueError("not a finite number")
     except (ValueError, IndexError) as error:
         raise ModelError(f"{param}: cannot read the line {' '.join(words)!r}") from error
     kind = words[0]
@@ -62,7 +66,7 @@ class _Bytes:
         out, count = int(parameters.get(0, 0)), int(parameters.get(6, 0))
         width = int(parameters.get(1, 0))
         height = int(parameters.get(11, width))
-        if out < 1 or width < 1 or height < 1 or count % (out * width * height) != 0:
+        if min(out, width, height, count) < 1 or count % (out * width * height) != 0:
             raise ModelError(f"{self._path}: a convolution of impossible shape")
         flag = int.from_bytes(self._take(4), "little")
         if flag == _FP16:
@@ -82,7 +86,7 @@ class _Bytes:
             raise ModelError(f"{self._path}: {len(self._data) - self._at} bytes too many; is it of another .param?")
 
     def _take(self, count: int) -> bytes:
-        if count > 4 * _MAX_VALUES or self._at + count > len(self._data):
+        if not 0 <= count <= len(self._data) - self._at:
             raise ModelError(f"{self._path}: ends early; is the file complete, and of this .param?")
         self._at += count
         return self._data[self._at - count : self._at]

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from upscale.errors import ModelError
 
@@ -32,6 +32,8 @@ class ModelSpec:
     license: str = "unknown"
 
     def __post_init__(self) -> None:
+        if self.arch not in get_args(Arch) or self.activation not in get_args(Activation):
+            raise ModelError(f"{self.name}: unknown architecture or activation ({self.arch}, {self.activation})")
         if self.scale not in (1, 2, 3, 4, 8):
             raise ModelError(f"{self.name}: a network that enlarges {self.scale} times is not supported (1, 2, 3, 4 or 8)")
         if self.arch == "rrdb" and (self.scale * self.unshuffle) not in (1, 2, 4, 8):
@@ -74,8 +76,8 @@ class ModelSpec:
             raise ModelError(f"unreadable model spec in the checkpoint: {error}") from error
         if not isinstance(values, dict) or not {"name", "arch", "scale"} <= values.keys():
             raise ModelError("the checkpoint's model spec lacks name, arch or scale")
-        known = {field.name: type(field.default) for field in fields(cls)}
-        try:
-            return cls(**{key: value for key, value in values.items() if key in known})
-        except TypeError as error:
-            raise ModelError(f"the checkpoint's model spec has values of the wrong type: {error}") from error
+        kept = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        numbers = {"scale", "features", "growth", "blocks", "unshuffle"}
+        if wrong := [key for key, value in kept.items() if type(value) is not (int if key in numbers else str)]:
+            raise ModelError(f"the checkpoint's model spec has values of the wrong type: {', '.join(wrong)}")
+        return cls(**kept)

@@ -1,6 +1,6 @@
 """A network as a chain of row stages, so that any engine can run it in bands of rows and get the whole's result.
 
-A stage turns rows of its input streams into rows of its output stream: head → units → … → tail. All streams are counted in
+A stage turns rows of its input streams into rows of its output stream: head → unit → unit → … → tail. All streams are counted in
 *feature rows* (`spec.unshuffle` picture rows each); the tail gives `factor` picture rows for each.
 
 A unit is one dense block of an RRDBNet (radius 5, three of them in a residual block) or a few hidden convolutions of an
@@ -13,7 +13,8 @@ from typing import Literal
 from upscale.spec import ModelSpec
 
 UNITS_PER_BLOCK = 3
-"""Dense blocks in one residual-in-residual block; also how many hidden convolutions of a compact network make a unit."""
+"""Dense blocks in one residual-in-residual block; also how many hidden convolutions of a compact network make a unit:
+more of them would recompute more at the bands' edges."""
 
 DENSE_RADIUS = 5
 """A dense block is five 3×3 convolutions in a row."""
@@ -22,7 +23,7 @@ TAIL_MARGIN = 2
 """Rows around its own that an RRDBNet's tail needs of the trunk's last convolution, and again after each doubling: a
 doubling of 2 rows gives 4, of which the next convolutions use at most 3."""
 
-Role = Literal["head", "units", "tail"]
+Role = Literal["head", "unit", "tail"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Stage:
     """Rows [a, b) of the output come from rows [a - radius, b + radius) of the main input, cut at the picture's rim.
 
     Its convolutions pad with zeros at the picture's rim alone, so that elsewhere each loses a row. `sides` are further
-    inputs: (name, rows around the stage's own rows). `first` and `last` delimit the units inside.
+    inputs: (name, rows around the stage's own rows). `unit` is a unit's number in the trunk.
     """
 
     role: Role
@@ -47,27 +48,18 @@ class Stage:
     radius: int
     output: str
     sides: tuple[tuple[str, int], ...] = ()
-    first: int = 0
-    last: int = 0
+    unit: int = 0
     factor: int = 1
     convolutions: tuple[Convolution, ...] = ()
 
 
-def stages(spec: ModelSpec, group: int = 1) -> tuple[Stage, ...]:
-    """The chain of a network of this repository, with `group` units of an RRDBNet to a stage.
-
-    Single units for bands; more where the trunk runs in one piece, for an engine that compiles each stage. A group of
-    several must end with a residual block. Raises ValueError for foreign networks, which have no known inside.
-    """
+def stages(spec: ModelSpec) -> tuple[Stage, ...]:
+    """The chain of a network of this repository. Raises ValueError for foreign ones, which have no known inside."""
     if spec.arch == "foreign":
         raise ValueError("foreign networks run in windows, not in bands")
-    if group > 1 and group % UNITS_PER_BLOCK:
-        raise ValueError(f"a group of dense blocks must be a multiple of {UNITS_PER_BLOCK}")
-    units = unit_count(spec)
-    step = group if spec.arch == "rrdb" else 1
-    groups = [(first, min(first + step, units)) for first in range(0, units, step)]
     head = Stage("head", "picture", 1, _stream(0), convolutions=(Convolution(_head_macs(spec), 0),))
-    return (head, *(_units(spec, first, last) for first, last in groups), _tail(spec, units))
+    units = unit_count(spec)
+    return (head, *(_unit(spec, index) for index in range(units)), _tail(spec, units))
 
 
 def unit_count(spec: ModelSpec) -> int:
@@ -75,9 +67,9 @@ def unit_count(spec: ModelSpec) -> int:
     return spec.blocks * UNITS_PER_BLOCK if spec.arch == "rrdb" else -(-spec.blocks // UNITS_PER_BLOCK)
 
 
-def hidden_convolutions(spec: ModelSpec, first: int, last: int) -> range:
-    """Which hidden convolutions (0-based) the units [first, last) of an SRVGGNetCompact hold."""
-    return range(first * UNITS_PER_BLOCK, min(last * UNITS_PER_BLOCK, spec.blocks))
+def hidden_convolutions(spec: ModelSpec, unit: int) -> range:
+    """Which hidden convolutions (0-based) a unit of an SRVGGNetCompact holds."""
+    return range(unit * UNITS_PER_BLOCK, min((unit + 1) * UNITS_PER_BLOCK, spec.blocks))
 
 
 def total_macs(spec: ModelSpec) -> int:
@@ -89,22 +81,17 @@ def _stream(unit: int) -> str:
     return f"features{unit}"
 
 
-def _units(spec: ModelSpec, first: int, last: int) -> Stage:
-    main, output = _stream(first), _stream(last)
+def _unit(spec: ModelSpec, unit: int) -> Stage:
+    main, output = _stream(unit), _stream(unit + 1)
     if spec.arch == "compact":
-        count = len(hidden_convolutions(spec, first, last))
+        count = len(hidden_convolutions(spec, unit))
         cost = 9 * spec.features**2
         convolutions = tuple(Convolution(cost, count - 1 - k) for k in range(count))
-        return Stage("units", main, count, output, (), first, last, convolutions=convolutions)
-    ends_block = last - first == 1 and last % UNITS_PER_BLOCK == 0
-    sides = ((_stream(last - UNITS_PER_BLOCK), 0),) if ends_block else ()  # the residual around the whole block
-    convolutions = tuple(
-        Convolution(macs, margin + DENSE_RADIUS * (last - 1 - unit))
-        for unit in range(first, last)
-        for macs, margin in _dense_macs(spec)
-    )
-    radius = DENSE_RADIUS * (last - first)
-    return Stage("units", main, radius, output, sides, first, last, convolutions=convolutions)
+        return Stage("unit", main, count, output, (), unit, convolutions=convolutions)
+    ends_block = (unit + 1) % UNITS_PER_BLOCK == 0
+    sides = ((_stream(unit + 1 - UNITS_PER_BLOCK), 0),) if ends_block else ()  # the residual around the whole block
+    convolutions = tuple(Convolution(macs, margin) for macs, margin in _dense_macs(spec))
+    return Stage("unit", main, DENSE_RADIUS, output, sides, unit, convolutions=convolutions)
 
 
 def _dense_macs(spec: ModelSpec) -> list[tuple[int, int]]:

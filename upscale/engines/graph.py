@@ -1,9 +1,9 @@
-"""OpenVINO graphs of the stages, built from numpy weights with openvino.opset (0.1 s; tracing a torch module takes a minute).
+"""OpenVINO graphs of the stages, built with openvino.opset in milliseconds (tracing a torch module takes a minute).
 
-Inputs and outputs are (1, rows, width, channels) float32. OpenVINO computes a graph in bf16 where its precision hint says
-so, except for what lies between the last convolutions and the outputs; it also folds a sum into the convolution before it,
-and then rounds that sum to bf16 as well. A dense block's sum must stay fp32 (it costs 4 dB otherwise), hence the one-value
-outputs ("taps") on its last convolutions: a convolution with two readers is not folded.
+Inputs and outputs are (1, rows, width, channels) float32. The units' graphs take their weights as inputs, so that one
+compiled graph serves all units of a trunk: it compiles once instead of 69 times, and its working memory exists once.
+Precision is in the graphs' own types: with `low`, convolutions read and give bf16, while bias, activation and every sum
+are fp32.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,9 +16,10 @@ import openvino.opset13 as op
 from upscale.bands import Step
 from upscale.image import Floats
 from upscale.spec import ModelSpec
-from upscale.stages import TAIL_MARGIN, UNITS_PER_BLOCK, Stage, hidden_convolutions
+from upscale.stages import DENSE_RADIUS, TAIL_MARGIN, UNITS_PER_BLOCK, Stage, hidden_convolutions
 
 Node = Any
+Tensor = Any
 Weights = Mapping[str, Floats]
 
 RESIDUAL = np.float32(0.2)
@@ -26,134 +27,154 @@ RESIDUAL = np.float32(0.2)
 
 LEAKY = np.array([0.2], np.float32)
 COMPACT_LEAKY = np.array([0.1], np.float32)
+_TO_END = 2**31 - 1
 
 
-def build_stage(
-    spec: ModelSpec,
-    weights: Weights,
-    stage: Stage,
-    step: Step,
-    main: Sequence[int],
-    sides: Sequence[Sequence[int]],
-    low: bool,
+def unit_layers(spec: ModelSpec, unit: int) -> list[str]:
+    """Names of a unit's convolutions, in the order in which its graph takes them."""
+    if spec.arch == "compact":
+        return [f"body.{2 * k + 2}" for k in hidden_convolutions(spec, unit)]
+    return [f"body.{unit // UNITS_PER_BLOCK}.rdb{unit % UNITS_PER_BLOCK + 1}.conv{k}" for k in range(1, 6)]
+
+
+def unit_inputs(spec: ModelSpec, weights: Weights, unit: int, low: bool) -> list[Tensor]:
+    """A unit's weights as its graph takes them: kernel, bias and, where the activation has them, slopes of each layer."""
+    tensors: list[Tensor] = []
+    for name in unit_layers(spec, unit):
+        kernel, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+        tensors += [bf16_tensor(kernel) if low else _fp32_tensor(kernel), _fp32_tensor(bias.reshape(1, -1, 1, 1))]
+        if spec.arch == "compact" and spec.activation == "prelu":
+            tensors.append(_fp32_tensor(weights[_slopes(name)]))
+    return tensors
+
+
+def build_unit(
+    spec: ModelSpec, stage: Stage, step: Step, shapes: Sequence[Sequence[int]], tensors: Sequence[Tensor]
 ) -> Any:
-    """The model of one stage for inputs of the given (rows, width, channels). `low`: inner convolutions of a tail in bf16."""
-    parameters = [op.parameter([1, *shape], np.float32) for shape in (main, *sides)]
-    inputs = [op.transpose(parameter, np.array([0, 3, 1, 2])) for parameter in parameters]
-    rows = _Rows(weights, step.top, step.bottom)
-    taps: list[Node] = []
-    match spec.arch, stage.role:
-        case _, "head":
-            result = _head(rows, spec, inputs[0])
-        case "rrdb", "units":
-            result = _dense_blocks(rows, stage, inputs, taps)
-        case "rrdb", _:
-            result = _rrdb_tail(rows, spec, inputs[0], inputs[1], low)
-        case _, "units":
-            result = _hidden(rows, spec, stage, inputs[0])
-        case _:
-            result = _compact_tail(rows, spec, inputs[0], inputs[1])
-    outputs = [op.transpose(result, np.array([0, 2, 3, 1]))]
-    if taps:
-        outputs.append(op.concat(taps, 0))
-    return ov.Model(outputs, parameters)
+    """The model of a unit for inputs of the given (rows, width, channels), then tensors like the given ones."""
+    features = [op.parameter([1, *shape], np.float32) for shape in shapes]
+    taken = [op.parameter(list(tensor.shape), tensor.element_type) for tensor in tensors]
+    rows = _Rows(step.top, step.bottom)
+    inputs = [_channels_first(parameter) for parameter in features]
+    layers = iter(taken)
+    result = _dense_block(rows, layers, inputs) if spec.arch == "rrdb" else _hidden(rows, spec, stage, layers, inputs[0])
+    return ov.Model([_channels_last(result)], [*features, *taken])
+
+
+def build_end(
+    spec: ModelSpec, weights: Weights, stage: Stage, step: Step, shapes: Sequence[Sequence[int]], low: bool
+) -> Any:
+    """The model of a head or tail, its weights inside. `low`: a tail's inner convolutions in bf16."""
+    parameters = [op.parameter([1, *shape], np.float32) for shape in shapes]
+    inputs = [_channels_first(parameter) for parameter in parameters]
+    rows = _Rows(step.top, step.bottom)
+    if stage.role == "head":
+        result = _head(rows, spec, weights, inputs[0])
+    elif spec.arch == "rrdb":
+        result = _rrdb_tail(rows, spec, weights, inputs, low)
+    else:
+        result = _compact_tail(rows, spec, weights, inputs)
+    return ov.Model([_channels_last(result)], parameters)
+
+
+def bf16_tensor(values: Floats) -> Tensor:
+    """Values rounded to the nearest bf16, ties to even."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    tensor = ov.Tensor(ov.Type.bf16, ov.Shape(values.shape))
+    tensor.data.view(np.uint16)[...] = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+    return tensor
+
+
+def _fp32_tensor(values: Floats) -> Tensor:
+    tensor = ov.Tensor(ov.Type.f32, ov.Shape(values.shape))
+    tensor.data[...] = values
+    return tensor
 
 
 class _Rows:
-    """Convolutions on a band: zeros beside it, and above and below only where the band touches the picture's rim."""
+    """Operations on a band: zeros beside it, and above and below only where the band touches the picture's rim."""
 
-    def __init__(self, weights: Weights, top: bool, bottom: bool) -> None:
-        self.weights, self.top, self.bottom = weights, int(top), int(bottom)
+    def __init__(self, top: bool, bottom: bool) -> None:
+        self.top, self.bottom = int(top), int(bottom)
 
-    def convolve(self, x: Node, name: str, low: bool = False) -> Node:
-        """3×3 convolution and bias in fp32 types; with `low` on bf16 values, the result fp32 all the same."""
-        kernel, bias = self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
-        weight = op.constant(np.ascontiguousarray(kernel, np.float32))
-        if low:
-            x, weight = op.convert(x, "bf16"), _bf16_constant(kernel)
-        y = op.convolution(x, weight, [1, 1], [self.top, 1], [self.bottom, 1], [1, 1])
-        if low:
-            y = op.convert(y, "f32")
-        return op.add(y, op.constant(np.ascontiguousarray(bias, np.float32).reshape(1, -1, 1, 1)))
+    def convolve(self, x: Node, kernel: Node, bias: Node) -> Node:
+        """3×3 convolution in the kernel's precision, of an input brought to it; plus the bias, in fp32."""
+        if x.get_element_type() != kernel.get_element_type():
+            x = op.convert(x, kernel.get_element_type())
+        y = op.convolution(x, kernel, [1, 1], [self.top, 1], [self.bottom, 1], [1, 1])
+        return op.add(y if y.get_element_type() == ov.Type.f32 else op.convert(y, "f32"), bias)
+
+    def constant(self, x: Node, weights: Weights, name: str, low: bool = False) -> Node:
+        kernel, bias = weights[f"{name}.weight"], weights[f"{name}.bias"].reshape(1, -1, 1, 1)
+        held = op.constant(bf16_tensor(kernel) if low else _fp32_tensor(kernel))
+        return self.convolve(x, held, op.constant(_fp32_tensor(bias)))
 
     def crop(self, x: Node, rows: int) -> Node:
         """Without `rows` rows on each side that is not the picture's rim."""
         above, below = rows * (1 - self.top), rows * (1 - self.bottom)
         if above == below == 0:
             return x
-        stop = x.get_output_shape(0)[2] - below
-        return op.slice(x, np.array([above]), np.array([stop]), np.array([1]), np.array([2]))
+        stop = np.array([-below if below else _TO_END])
+        return op.slice(x, np.array([above]), stop, np.array([1]), np.array([2]))
 
 
-def _head(rows: _Rows, spec: ModelSpec, x: Node) -> Node:
+def _head(rows: _Rows, spec: ModelSpec, weights: Weights, x: Node) -> Node:
     if spec.arch == "rrdb":
-        return rows.convolve(x, "conv_first")
-    return _activate(rows, spec, rows.convolve(x, "body.0"), 0)
+        return rows.constant(x, weights, "conv_first")
+    slopes = op.constant(weights[_slopes("body.0")]) if spec.activation == "prelu" else None
+    return _activate(spec, rows.constant(x, weights, "body.0"), slopes)
 
 
-def _dense_blocks(rows: _Rows, stage: Stage, inputs: Sequence[Node], taps: list[Node]) -> Node:
-    x = inputs[0]
-    residual = inputs[1] if len(inputs) > 1 else x
-    for unit in range(stage.first, stage.last):
-        if unit % UNITS_PER_BLOCK == 0:
-            residual = x
-        x = _dense_block(rows, f"body.{unit // UNITS_PER_BLOCK}.rdb{unit % UNITS_PER_BLOCK + 1}", x, taps)
-        if (unit + 1) % UNITS_PER_BLOCK == 0:
-            x = op.add(op.multiply(x, op.constant(RESIDUAL)), residual)
-    return x
+def _dense_block(rows: _Rows, layers: Any, inputs: Sequence[Node]) -> Node:
+    features: list[Node] = []
+    newest = inputs[0]
+    for k in range(5):
+        kernel, bias = next(layers), next(layers)
+        if newest.get_element_type() != kernel.get_element_type():
+            newest = op.convert(newest, kernel.get_element_type())
+        features.append(newest)
+        y = rows.convolve(features[0] if k == 0 else op.concat(features, 1), kernel, bias)
+        if k < 4:
+            newest = op.prelu(y, op.constant(LEAKY))
+            features = [rows.crop(feature, 1) for feature in features]
+    x = op.add(op.multiply(y, op.constant(RESIDUAL)), rows.crop(inputs[0], DENSE_RADIUS))
+    return op.add(op.multiply(x, op.constant(RESIDUAL)), inputs[1]) if len(inputs) > 1 else x
 
 
-def _dense_block(rows: _Rows, name: str, x: Node, taps: list[Node]) -> Node:
-    features = [x]
-    for k in range(1, 5):
-        y = op.prelu(rows.convolve(_joined(features), f"{name}.conv{k}"), op.constant(LEAKY))
-        features = [*(rows.crop(feature, 1) for feature in features), y]
-    y = rows.convolve(_joined(features), f"{name}.conv5")
-    corner = np.zeros(4, np.int64), np.ones(4, np.int64)
-    taps.append(op.slice(y, *corner, np.ones(4, np.int64)))
-    return op.add(op.multiply(y, op.constant(RESIDUAL)), rows.crop(x, 5))
-
-
-def _rrdb_tail(rows: _Rows, spec: ModelSpec, trunk: Node, first: Node, low: bool) -> Node:
-    x = op.add(rows.convolve(trunk, "conv_body"), first)
+def _rrdb_tail(rows: _Rows, spec: ModelSpec, weights: Weights, inputs: Sequence[Node], low: bool) -> Node:
+    x = op.add(rows.constant(inputs[0], weights, "conv_body"), inputs[1])
     for k in range(1, spec.doublings + 1):
-        x = op.prelu(rows.convolve(_doubled(x), f"conv_up{k}", low), op.constant(LEAKY))
+        x = op.convert(x, "bf16") if low else x
+        x = op.prelu(rows.constant(_enlarged(x, 2), weights, f"conv_up{k}", low), op.constant(LEAKY))
         x = rows.crop(x, TAIL_MARGIN - 1)
-    x = op.prelu(rows.convolve(x, "conv_hr", low), op.constant(LEAKY))
-    return rows.convolve(x, "conv_last")
+    x = op.prelu(rows.constant(x, weights, "conv_hr", low), op.constant(LEAKY))
+    return rows.constant(x, weights, "conv_last")
 
 
-def _hidden(rows: _Rows, spec: ModelSpec, stage: Stage, x: Node) -> Node:
-    for k in hidden_convolutions(spec, stage.first, stage.last):
-        x = _activate(rows, spec, rows.convolve(x, f"body.{2 * k + 2}"), 2 * k + 2)
+def _hidden(rows: _Rows, spec: ModelSpec, stage: Stage, layers: Any, x: Node) -> Node:
+    for _ in hidden_convolutions(spec, stage.unit):
+        y = rows.convolve(x, next(layers), next(layers))
+        x = _activate(spec, y, next(layers) if spec.activation == "prelu" else None)
     return x
 
 
-def _compact_tail(rows: _Rows, spec: ModelSpec, x: Node, picture: Node) -> Node:
-    y = rows.convolve(x, f"body.{2 * spec.blocks + 2}")
+def _compact_tail(rows: _Rows, spec: ModelSpec, weights: Weights, inputs: Sequence[Node]) -> Node:
+    y = rows.constant(inputs[0], weights, f"body.{2 * spec.blocks + 2}")
     if spec.scale == 1:
-        return op.add(y, picture)
+        return op.add(y, inputs[1])
     # PyTorch's pixel-shuffle takes the color as the outer channel: depth_first in OpenVINO's terms.
-    return op.add(op.depth_to_space(y, "depth_first", spec.scale), _enlarged(picture, spec.scale))
+    return op.add(op.depth_to_space(y, "depth_first", spec.scale), _enlarged(inputs[1], spec.scale))
 
 
-def _activate(rows: _Rows, spec: ModelSpec, x: Node, layer: int) -> Node:
-    match spec.activation:
-        case "prelu":
-            slopes = np.ascontiguousarray(rows.weights[f"body.{layer + 1}.weight"], np.float32)
-            return op.prelu(x, op.constant(slopes))
-        case "leakyrelu":
-            return op.prelu(x, op.constant(COMPACT_LEAKY))
-        case "relu":
-            return op.relu(x)
+def _activate(spec: ModelSpec, x: Node, slopes: Node | None) -> Node:
+    if spec.activation == "relu":
+        return op.relu(x)
+    return op.prelu(x, op.constant(COMPACT_LEAKY) if slopes is None else slopes)
 
 
-def _joined(features: Sequence[Node]) -> Node:
-    return features[0] if len(features) == 1 else op.concat(list(features), 1)
-
-
-def _doubled(x: Node) -> Node:
-    return _enlarged(x, 2)
+def _slopes(convolution: str) -> str:
+    """An activation stands right after its convolution in a compact network's list of layers."""
+    return f"body.{int(convolution.removeprefix('body.')) + 1}.weight"
 
 
 def _enlarged(x: Node, scale: int) -> Node:
@@ -163,9 +184,9 @@ def _enlarged(x: Node, scale: int) -> Node:
     return op.interpolate(x, scales, "nearest", "scales", [0, 0], [0, 0], "asymmetric", "floor", axes=axes)
 
 
-def _bf16_constant(values: Floats) -> Node:
-    """Values rounded to the nearest bf16, ties to even."""
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
-    tensor = ov.Tensor(rounded, ov.Shape(values.shape), ov.Type.bf16)
-    return op.constant(tensor)
+def _channels_first(x: Node) -> Node:
+    return op.transpose(x, np.array([0, 3, 1, 2]))
+
+
+def _channels_last(x: Node) -> Node:
+    return op.transpose(x, np.array([0, 2, 3, 1]))

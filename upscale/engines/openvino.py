@@ -1,7 +1,7 @@
 """The CPU engine on x86-64: OpenVINO, with its graphs built directly from numpy weights. Needs no torch.
 
-One graph per stage and shape of band, compiled when first met. In bf16 the units of the trunk compute their convolutions
-in bf16 but hand features on in fp32, and every head, every last convolution and every sum around a block is fp32.
+In bf16 the trunk's convolutions are computed in bf16, but features are handed on in fp32, and the first, the trunk's last
+and the picture's last convolution and every sum are fp32. For results of more than 8 bits the whole tail is fp32.
 """
 
 from collections import OrderedDict
@@ -13,19 +13,27 @@ import numpy.typing as npt
 
 from upscale.bands import Plan, Step
 from upscale.checkpoint import Checkpoint
-from upscale.engines.graph import build_stage
-from upscale.engines.run import run_bands, unshuffled
-from upscale.errors import EngineError, NotFiniteError, OutOfMemoryError
+from upscale.engines import Progress
+from upscale.engines.graph import build_end, build_unit, unit_inputs, unit_layers
+from upscale.engines.run import run_bands
+from upscale.errors import EngineError, NotFiniteError
 from upscale.image import Array, Floats, from_float
+from upscale.rows import unshuffled
 from upscale.stages import Stage, stages
 
 Precision = Literal["fp32", "bf16"]
 
+_CONFIG = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+"""The graphs carry their precision in their own types."""
+
 _POLL_MS = 100
 """How often a running graph is left to look for Ctrl-C."""
 
-_KEPT_GRAPHS = 8
-"""Shapes of band whose graphs are kept, per stage: a folder of pictures of a few sizes compiles once."""
+_KEPT_GRAPHS = 40
+"""Compiled graphs that are kept: the shapes of a large picture's bands, or of a folder's different sizes."""
+
+_WORKING_GRAPHS = 4
+"""Compiled graphs that keep their working memory too: those that alternate in the middle of a picture."""
 
 
 class OpenVinoEngine:
@@ -44,16 +52,23 @@ class OpenVinoEngine:
         self.version: str = openvino.__version__.split("-")[0]
         self._weights = checkpoint.arrays
         self._core: Any = openvino.Core()
-        self._requests: dict[str, OrderedDict[Any, Any]] = {}
+        self._graphs: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
+        self._units: dict[int, list[Any]] = {}
         self._deep = False
 
     def run(
-        self, rows: Iterator[Floats], width: int, height: int, plan: Plan, dtype: npt.DTypeLike
+        self,
+        rows: Iterator[Floats],
+        width: int,
+        height: int,
+        plan: Plan,
+        dtype: npt.DTypeLike,
+        progress: Progress | None = None,
     ) -> Iterator[Array]:
         self._deep = np.dtype(dtype) != np.uint8
         factor = self.spec.unshuffle
-        chain = stages(self.spec, plan.group)
-        return run_bands(self, chain, height // factor, plan, unshuffled(rows, factor), dtype)
+        chain = stages(self.spec)
+        return run_bands(self, chain, height // factor, plan, unshuffled(rows, factor), dtype, progress)
 
     def upload(self, rows: Floats) -> Floats:
         return np.ascontiguousarray(rows, dtype=np.float32)
@@ -65,8 +80,11 @@ class OpenVinoEngine:
         return rows[start:stop]
 
     def compute(self, stage: Stage, step: Step, main: Floats, sides: list[Floats]) -> Floats:
-        request = self._request(stage, step, main.shape, [side.shape for side in sides])
-        inputs = [part[np.newaxis] for part in (main, *sides)]
+        features = [main, *sides]
+        inputs: list[Any] = [part[np.newaxis] for part in features]
+        if stage.role == "unit":
+            inputs += self._unit_inputs(stage.unit)
+        request = self._request(stage, step, features)
         request.start_async(dict(enumerate(inputs)), share_inputs=True)
         try:
             while not request.wait_for(_POLL_MS):
@@ -83,26 +101,32 @@ class OpenVinoEngine:
         return from_float(rows, dtype)
 
     def close(self) -> None:
-        self._requests.clear()
+        self._graphs.clear()
+        self._units.clear()
 
-    def _request(self, stage: Stage, step: Step, main: tuple[int, ...], sides: list[tuple[int, ...]]) -> Any:
-        kept = self._requests.setdefault(f"{stage.role}{stage.first}-{stage.last}", OrderedDict())
-        key = (main, step.top, step.bottom, self._deep)
-        if key in kept:
-            kept.move_to_end(key)
-            return kept[key]
-        model = build_stage(self.spec, self._weights, stage, step, main, sides, self._low(stage))
-        # The graphs carry their precision in their own types, but for the hint that lets units run in bf16.
-        hint = "bf16" if self.precision == "bf16" and stage.role == "units" else "f32"
-        config = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
-        try:
-            kept[key] = self._core.compile_model(model, "CPU", config).create_infer_request()
-        except MemoryError as error:
-            raise OutOfMemoryError("not enough memory for a band") from error
-        if len(kept) > _KEPT_GRAPHS:
-            kept.popitem(last=False)
-        return kept[key]
+    def _unit_inputs(self, unit: int) -> list[Any]:
+        if unit not in self._units:
+            self._units[unit] = unit_inputs(self.spec, self._weights, unit, self.precision == "bf16")
+        return self._units[unit]
 
-    def _low(self, stage: Stage) -> bool:
-        """Whether a tail's inner convolutions are bf16: for 8-bit results alone, since bf16 has too few levels for more."""
-        return self.precision == "bf16" and stage.role == "tail" and not self._deep
+    def _request(self, stage: Stage, step: Step, features: list[Floats]) -> Any:
+        layers = len(unit_layers(self.spec, stage.unit)) if stage.role == "unit" else 0
+        shapes = [part.shape for part in features]
+        key = (stage.role, layers, *shapes, step.top, step.bottom, self._deep and stage.role == "tail")
+        if key in self._graphs:
+            self._graphs.move_to_end(key)
+            return self._graphs[key][1]
+        if len(self._graphs) >= _KEPT_GRAPHS:
+            self._graphs.popitem(last=False)
+        if len(self._graphs) >= _WORKING_GRAPHS:
+            list(self._graphs.values())[-_WORKING_GRAPHS][0].release_memory()
+        compiled = self._core.compile_model(self._model(stage, step, shapes), "CPU", _CONFIG)
+        self._graphs[key] = compiled, compiled.create_infer_request()
+        return self._graphs[key][1]
+
+    def _model(self, stage: Stage, step: Step, shapes: list[tuple[int, ...]]) -> Any:
+        if stage.role == "unit":
+            return build_unit(self.spec, stage, step, shapes, self._unit_inputs(stage.unit))
+        # bf16 has too few levels for a result of more than 8 bits.
+        low = self.precision == "bf16" and not self._deep
+        return build_end(self.spec, self._weights, stage, step, shapes, low)

@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
-import numpy as np
 import numpy.typing as npt
 
 from upscale.bands import Plan, Step, bands_of, schedule, still_needed
+from upscale.engines import Progress
 from upscale.image import Array, Floats
+from upscale.rows import RowReader
 from upscale.stages import Stage
 
 T = TypeVar("T")
@@ -55,19 +56,27 @@ class _Stream(Generic[T]):
 
 
 def run_bands(
-    backend: Backend[T], chain: Sequence[Stage], height: int, plan: Plan, rows: Iterator[Floats], dtype: npt.DTypeLike
+    backend: Backend[T],
+    chain: Sequence[Stage],
+    height: int,
+    plan: Plan,
+    rows: Iterator[Floats],
+    dtype: npt.DTypeLike,
+    progress: Progress | None = None,
 ) -> Iterator[Array]:
     """The chain's output for a picture of `height` feature rows, in bands from top to bottom.
 
     `rows` are bands of (n, width, channels) at feature resolution, of any heights that add up to `height`.
     """
+    costs = [sum(conv.macs for conv in stage.convolutions) for stage in chain]
+    spent = 0
     arrivals = bands_of(height, min(plan.rows, height))
-    source = take(rows, arrivals)
+    source = RowReader(rows)
     streams = {"picture": _Stream(backend)} | {stage.output: _Stream(backend) for stage in chain}
     ready = dict.fromkeys(streams, 0)
     for item in schedule(chain, height, plan, arrivals):
         if isinstance(item, int):
-            streams["picture"].append(ready["picture"], ready["picture"] + item, backend.upload(next(source)))
+            streams["picture"].append(ready["picture"], ready["picture"] + item, backend.upload(source.read(item)))
             ready["picture"] += item
             continue
         stage = chain[item.stage]
@@ -76,40 +85,12 @@ def run_bands(
         first = item.computed[0]
         kept = backend.crop(computed, (item.start - first) * stage.factor, (item.stop - first) * stage.factor)
         ready[stage.output] = item.stop
+        spent += costs[item.stage] * (item.stop - item.start)
+        if progress:
+            progress(spent / (height * sum(costs)))
         if stage.role == "tail":
             yield backend.download(kept, dtype)
         else:
             streams[stage.output].append(item.start, item.stop, kept)
         for name, row in still_needed(chain, ready).items():
             streams[name].drop_before(row)
-
-
-def take(rows: Iterator[Floats], heights: Sequence[int]) -> Iterator[Floats]:
-    """The same rows, cut into bands of the given heights. Raises ValueError where rows are missing."""
-    held: list[Floats] = []
-    have = 0
-    for height in heights:
-        while have < height:
-            band = next(rows, None)
-            if band is None:
-                raise ValueError(f"the picture ended early: {height - have} rows are missing")
-            held.append(band)
-            have += band.shape[0]
-        block = held[0] if len(held) == 1 else np.concatenate(held)
-        yield block[:height]
-        held, have = [block[height:]], have - height
-
-
-def unshuffled(rows: Iterator[Floats], factor: int) -> Iterator[Floats]:
-    """Pixel-unshuffle: (n·f, w·f, 3) → (n, w, 3·f²), channels in PyTorch's order (color, row, column)."""
-    if factor == 1:
-        yield from rows
-        return
-    held: Floats | None = None
-    for band in rows:
-        block = band if held is None else np.concatenate((held, band))
-        count = block.shape[0] // factor
-        held = block[count * factor :]
-        if count:
-            cut = block[: count * factor].reshape(count, factor, block.shape[1] // factor, factor, 3)
-            yield cut.transpose(0, 2, 4, 1, 3).reshape(count, block.shape[1] // factor, 3 * factor * factor)

@@ -1,0 +1,106 @@
+"""Which engine, device and precision: what was asked for where it exists, else the fastest that this machine has."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from upscale.checkpoint import Checkpoint
+from upscale.engines import Engine
+from upscale.engines.machine import accelerator, has_bf16, has_openvino
+from upscale.engines.probe import trusted
+from upscale.errors import EngineError
+
+EngineName = Literal["auto", "openvino", "torch"]
+PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the user asked for. `device`: auto, cpu, cuda, cuda:N or mps."""
+
+    engine: EngineName = "auto"
+    device: str = "auto"
+    precision: PrecisionName = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The engine taken, in one sentence why, and what else had to be said."""
+
+    engine: Engine
+    reason: str
+    warnings: tuple[str, ...] = ()
+
+
+def choose(checkpoint: Checkpoint, wish: Wish) -> Choice:
+    """Opens the first engine that passes the probe. Raises EngineError where a wish cannot be met."""
+    warnings: list[str] = []
+    for name, device, precision, reason in _candidates(wish, checkpoint.spec.arch == "foreign"):
+        engine = open_engine(checkpoint, name, device, precision)
+        if trusted(engine, checkpoint):
+            return Choice(engine, reason, tuple(warnings))
+        engine.close()
+        warnings.append(f"{name} on {device} in {precision} gives wrong pictures with {checkpoint.spec.name}: not used")
+    raise EngineError(f"{checkpoint.spec.name}: no engine here computes this model rightly; tried: {'; '.join(warnings)}")
+
+
+def open_engine(checkpoint: Checkpoint, name: str, device: str, precision: str) -> Engine:
+    """Opens just this engine. Raises EngineError where it cannot exist."""
+    if checkpoint.spec.arch == "foreign":
+        from upscale.engines.windows import WindowsEngine
+
+        return WindowsEngine(checkpoint, device, precision)
+    if name == "openvino":
+        if device != "cpu" or precision == "fp16":
+            raise EngineError(f"openvino runs on the CPU in fp32 or bf16 here, not on {device} in {precision}")
+        from upscale.engines.openvino import OpenVinoEngine
+
+        return OpenVinoEngine(checkpoint, "bf16" if precision == "bf16" else "fp32")
+    from upscale.engines.torch import TorchEngine
+
+    return TorchEngine(checkpoint, device, precision)
+
+
+def _candidates(wish: Wish, foreign: bool) -> Iterator[tuple[str, str, str, str]]:
+    """(engine, device, precision, reason), best first; the later ones are for the case that a probe fails."""
+    device, why_device = _device(wish)
+    name, why_engine = ("torch", "spandrel's networks run on torch") if foreign else _engine(wish, device)
+    precision, why_precision = _precision(wish, device, foreign)
+    yield name, device, precision, f"{why_device}; {why_engine}; {why_precision}"
+    if precision != "fp32":
+        yield name, device, "fp32", f"{precision} failed its probe"
+    if (name, device) != ("torch", "cpu"):
+        yield "torch", "cpu", "fp32", f"{name} on {device} failed its probe"
+
+
+def _device(wish: Wish) -> tuple[str, str]:
+    if wish.device != "auto":
+        return wish.device, f"{wish.device} as asked"
+    if wish.engine == "openvino":
+        return "cpu", "openvino runs on the CPU"
+    found = accelerator()
+    return (found, f"{found} found") if found else ("cpu", "no GPU found")
+
+
+def _engine(wish: Wish, device: str) -> tuple[str, str]:
+    if wish.engine == "openvino" and not has_openvino():
+        raise EngineError("the openvino package is not installed; pip install openvino, or use --engine torch")
+    if wish.engine != "auto":
+        return wish.engine, f"{wish.engine} as asked"
+    if device == "cpu" and has_openvino():
+        return "openvino", "openvino is the fastest on a CPU"
+    return "torch", "torch drives this device" if device != "cpu" else "openvino is not installed"
+
+
+def _precision(wish: Wish, device: str, foreign: bool) -> tuple[str, str]:
+    if wish.precision != "auto":
+        if device == "cpu" and wish.precision == "fp16":
+            raise EngineError("fp16 is for GPUs; on a CPU use --precision bf16 or fp32")
+        return wish.precision, f"{wish.precision} as asked"
+    if foreign:
+        return "fp32", "fp32 since not every architecture bears less"
+    if device != "cpu":
+        return "fp16", "fp16 is what GPUs are fastest in"
+    if has_bf16():
+        return "bf16", "bf16 since this processor has units for it"
+    return "fp32", "fp32 since this processor has no bf16 units"

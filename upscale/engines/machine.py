@@ -1,0 +1,87 @@
+"""What this machine offers, found out without importing torch where that can be avoided."""
+
+import importlib.util
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+_UNKNOWN = 4 << 30
+"""Taken for the free memory where the system does not tell."""
+
+
+def has_openvino() -> bool:
+    return importlib.util.find_spec("openvino") is not None
+
+
+def has_bf16() -> bool:
+    """Whether the processor multiplies bf16 in hardware (AVX512-BF16, AMX, or Arm's bf16)."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False  # elsewhere nobody tells without torch or OpenVINO; fp32 is always right
+    return any(f" {flag}" in flags for flag in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def accelerator() -> str | None:
+    """ "cuda" or "mps" where torch can use it. torch is imported only where such a device is likely."""
+    likely_cuda = Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists() or shutil.which("nvidia-smi") is not None
+    likely_mps = sys.platform == "darwin" and platform.machine() == "arm64"
+    if not likely_cuda and not likely_mps:
+        return None
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if likely_mps and torch.backends.mps.is_available() else None
+
+
+def processor_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def device_name(device: str) -> str:
+    """A name under which a probe's result is remembered."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    return processor_name()
+
+
+def free_bytes(device: str) -> int:
+    """Memory that a job may hope for on a device, in bytes."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.mem_get_info(device)[0]
+    return _free_main_memory()
+
+
+def _free_main_memory() -> int:
+    free = [value for value in (_available(), _control_group()) if value is not None]
+    return min(free) if free else _UNKNOWN
+
+
+def _available() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) << 10
+    except (OSError, ValueError):
+        return None
+    return None
+
+
+def _control_group() -> int | None:
+    """What a container's limit leaves (cgroup v2)."""
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
+        return None if limit == "max" else max(0, int(limit) - used)
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,33 @@
+"""Convolutions on bands of rows: the same numbers as on the whole picture, for any band."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def convolve(conv: nn.Conv2d, x: Tensor, top: bool = True, bottom: bool = True) -> Tensor:
+    """3×3 convolution of (N, C, H, W): zeros beside the band, and above and below where it touches the picture's rim.
+
+    Elsewhere a row is lost on that side. Computed in the precision of the weights; the result has it too.
+    """
+    x = x.to(conv.weight.dtype)
+    if top != bottom:
+        x = F.pad(x, (0, 0, int(top), int(bottom)))
+    rows = 1 if top and bottom else 0
+    return F.conv2d(x, conv.weight, conv.bias, padding=(rows, 1))
+
+
+def crop(x: Tensor, rows: int, top: bool, bottom: bool) -> Tensor:
+    """(N, C, H, W) without `rows` rows on each side that is not the picture's rim."""
+    start = 0 if top else rows
+    stop = x.shape[2] if bottom else x.shape[2] - rows
+    return x[:, :, start:stop]
+
+
+def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, padding=1)
+
+
+def as_picture(x: Tensor) -> Tensor:
+    """fp32, in which every last convolution, sum with the input and rounding is done."""
+    return x.to(torch.float32)

@@ -1,0 +1,103 @@
+"""Which plans exist for a picture, from the fastest to the one that needs least memory, and what each needs.
+
+The ladder: trunk in one piece with smaller and smaller tail bands, then a banded trunk, then smaller bands. What a plan
+needs is an estimate (measured on x4plus-anime and animevideov3, within a third); when it was too low, an engine says so
+(OutOfMemoryError) and the next plan is taken.
+"""
+
+from typing import Literal
+
+from upscale.bands import GRAIN, MIN_ROWS, Plan
+from upscale.errors import UpscaleError
+from upscale.spec import ModelSpec
+from upscale.stages import UNITS_PER_BLOCK, unit_count
+
+Tile = Literal["auto", "whole"] | int
+"""How a picture may be cut: as memory allows, in one piece, or in bands of at most so many input rows."""
+
+_TAIL_ROWS = (32, 16, 8)
+_BAND_ROWS = (256, 128, 64, 48, 32, MIN_ROWS)
+_WINDOWS = (256, 128, 64)
+_FOREIGN_VALUES = 500
+"""Values alive per output pixel of a foreign network: a guess on the safe side, transformers being the worst."""
+
+_MARGIN = 1.3
+_STREAM_BYTES = 4
+
+
+def check_tile(tile: Tile) -> Tile:
+    """Raises UpscaleError for a number of rows that makes no band."""
+    if isinstance(tile, int) and tile < MIN_ROWS:
+        raise UpscaleError(f"--tile {tile}: a band has at least {MIN_ROWS} rows")
+    return tile
+
+
+def ladder(spec: ModelSpec, width: int, height: int, tile: Tile) -> list[Plan]:
+    """Plans for a padded picture of the given size in input pixels, in the order in which they are tried."""
+    if spec.arch == "foreign":
+        return [Plan(edge, edge) for edge in _window_edges(max(width, height), tile)]
+    rows = height // spec.unshuffle
+    limit = max(MIN_ROWS, tile // spec.unshuffle) if isinstance(tile, int) else rows
+    plans: list[Plan] = []
+    if limit >= rows:
+        plans += [Plan(rows, min(rows, tail)) for tail in _TAIL_ROWS]
+    largest = limit - limit % GRAIN if limit < rows else _BAND_ROWS[0]
+    for band in (largest, *(band for band in _BAND_ROWS if band < largest)):
+        if band < rows:
+            plans.append(Plan(band, _TAIL_ROWS[1] if band >= 64 else _TAIL_ROWS[2]))
+    return plans
+
+
+def bytes_needed(spec: ModelSpec, width: int, height: int, plan: Plan, value_bytes: int, *, deep: bool) -> int:
+    """An estimate of the memory that a plan needs beside the weights, the input and the output.
+
+    `value_bytes`: of one value inside the trunk (2 or 4). `deep`: more than 8 bits are wanted of the result.
+    """
+    if spec.arch == "foreign":
+        pixels = min(height, plan.rows + 64) * min(width, plan.rows + 64)
+        return pixels * _FOREIGN_VALUES * spec.scale**2 * value_bytes
+    rows, columns = height // spec.unshuffle, width // spec.unshuffle
+    radius = 5 if spec.arch == "rrdb" else UNITS_PER_BLOCK
+    trunk_rows = min(rows, plan.rows + 2 * radius)
+    trunk = trunk_rows * _trunk_values(spec) * value_bytes
+    kept = 4 * rows if plan.rows >= rows else min(4 * rows, 3 * trunk_rows + unit_count(spec) * (2 * radius + 2))
+    streams = kept * spec.features * _STREAM_BYTES
+    tail = (min(rows, plan.tail_rows) + 6) * _tail_values(spec) * (4 if deep else 2 + value_bytes // 2)
+    return int(_MARGIN * columns * (trunk + streams + tail))
+
+
+def first_that_fits(plans: list[Plan], needs: list[int], budget: int) -> int:
+    """The first plan that fits into `budget` bytes, else the one that needs least."""
+    fitting = [index for index, need in enumerate(needs) if need <= budget]
+    return fitting[0] if fitting else needs.index(min(needs))
+
+
+def passes(scale: float, native: int) -> int:
+    """How often the network runs: until the picture is large enough, once at least; never below scale 1."""
+    if scale < 1:
+        return 0
+    count = 1
+    while native > 1 and native**count < scale * (1 - 1e-9):
+        count += 1
+    return count
+
+
+def _window_edges(side: int, tile: Tile) -> list[int]:
+    """Edges of a foreign network's windows: as asked, then smaller; a whole picture only where asked, or small."""
+    if tile == "auto":
+        return [edge for edge in _WINDOWS if edge < side] or [side]
+    first = side if tile == "whole" else min(side, tile)
+    return [first, *(edge for edge in _WINDOWS if edge < first)]
+
+
+def _trunk_values(spec: ModelSpec) -> int:
+    """Alive at once in a dense block: its input pieces, their concatenation, and the next one being made."""
+    if spec.arch == "rrdb":
+        return 2 * (spec.features + 4 * spec.growth) + 2 * spec.growth
+    return 3 * spec.features
+
+
+def _tail_values(spec: ModelSpec) -> int:
+    if spec.arch == "rrdb":
+        return 3 * spec.features * 4**spec.doublings
+    return 3 * 3 * spec.scale**2

@@ -1,0 +1,67 @@
+"""Progress bars: one over the files, one within a large picture. Silent when nobody is looking."""
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from upscale.engines import Progress
+
+if TYPE_CHECKING:
+    from upscale.media.folder import Task
+    from upscale.pipeline import Record
+
+_STEPS = 1000
+
+
+class Bars:
+    """tqdm bars on stderr with the time left and megapixels a second; `quiet` draws nothing."""
+
+    def __init__(self, files: int, quiet: bool) -> None:
+        self._quiet = quiet
+        self._pixels = 0
+        self._files: Any = None
+        self._picture: Any = None
+        if quiet:
+            return
+        from tqdm import tqdm
+
+        self._files = tqdm(total=files, unit="file", desc="files", position=0, disable=files < 2)
+
+    def picture(self, task: "Task") -> Progress | None:
+        """The progress of one picture's bar, which replaces the one before."""
+        if self._quiet:
+            return None
+        from tqdm import tqdm
+
+        self._close_picture()
+        form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+        bar: Any = tqdm(total=_STEPS, desc=task.source.name[-40:], position=1, leave=False, bar_format=form, delay=1)
+        self._picture = bar
+
+        def told(done: float) -> None:
+            bar.update(int(done * _STEPS) - bar.n)
+
+        return told
+
+    def finished(self, record: "Record") -> None:
+        if self._quiet:
+            return
+        if record.output_size and record.status == "done":
+            self._pixels += record.output_size[0] * record.output_size[1]
+        elapsed = self._files.format_dict["elapsed"] or 1e-9
+        self._files.set_postfix_str(f"{self._pixels / elapsed / 1e6:.2f} Mpixel/s out")
+        self._files.update()
+
+    def _close_picture(self) -> None:
+        if self._picture is not None:
+            self._picture.close()
+            self._picture = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close_picture()
+        if self._files is not None:
+            self._files.close()

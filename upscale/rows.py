@@ -1,0 +1,107 @@
+"""Streams of row bands: cut, padded, cropped and unshuffled on their way, so that no step needs the whole picture.
+
+A stream is an iterator of float32 arrays (rows, width, channels) that follow one another from top to bottom.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from upscale.image import Array, Floats
+
+A = TypeVar("A", bound=Array)
+
+
+@dataclass(frozen=True, slots=True)
+class Padding:
+    """Pixels added around a picture before a network, since at the rim a network sees zeros.
+
+    Replicated from the rim, or taken from the opposite side where `wrap_x` or `wrap_y` says that the picture tiles.
+    """
+
+    left: int
+    right: int
+    top: int
+    bottom: int
+    wrap_x: bool = False
+    wrap_y: bool = False
+
+
+def bands(pixels: Floats, rows: int) -> Iterator[Floats]:
+    """A picture in memory as a stream."""
+    for start in range(0, pixels.shape[0], rows):
+        yield pixels[start : start + rows]
+
+
+def padded(stream: Iterator[Floats], padding: Padding) -> Iterator[Floats]:
+    """The stream of the padded picture. Wrapping vertically needs the last rows first, hence the whole picture in memory."""
+    if padding.wrap_y:
+        whole = np.concatenate(list(stream))
+        stream = iter([np.take(whole, np.arange(-padding.top, whole.shape[0] + padding.bottom), axis=0, mode="wrap")])
+    widened = (_widened(band, padding) for band in stream)
+    if padding.wrap_y:
+        yield from widened
+        return
+    last: Floats | None = None
+    for band in widened:
+        if last is None and padding.top:
+            yield np.repeat(band[:1], padding.top, axis=0)
+        last = band[-1:]
+        yield band
+    if last is not None and padding.bottom:
+        yield np.repeat(last, padding.bottom, axis=0)
+
+
+def _widened(band: Floats, padding: Padding) -> Floats:
+    if padding.left == padding.right == 0:
+        return band
+    columns = np.arange(-padding.left, band.shape[1] + padding.right)
+    return np.take(band, columns, axis=1, mode="wrap" if padding.wrap_x else "clip")
+
+
+def cropped(stream: Iterator[A], top: int, left: int, height: int, width: int) -> Iterator[A]:
+    """Rows [top, top + height) and columns [left, left + width) of a stream."""
+    row = 0
+    for band in stream:
+        start, stop = max(0, top - row), min(band.shape[0], top + height - row)
+        row += band.shape[0]
+        if start < stop:
+            yield band[start:stop, left : left + width]
+
+
+class RowReader:
+    """A stream read in bands of whatever heights the reader wants."""
+
+    def __init__(self, stream: Iterator[Floats]) -> None:
+        self._stream = stream
+        self._held: list[Floats] = []
+        self._have = 0
+
+    def read(self, rows: int) -> Floats:
+        """The next `rows` rows. Raises ValueError where the stream ends before."""
+        while self._have < rows:
+            band = next(self._stream, None)
+            if band is None:
+                raise ValueError(f"the picture ended early: {rows - self._have} rows are missing")
+            self._held.append(band)
+            self._have += band.shape[0]
+        block = self._held[0] if len(self._held) == 1 else np.concatenate(self._held)
+        self._held, self._have = [block[rows:]], self._have - rows
+        return block[:rows]
+
+
+def unshuffled(rows: Iterator[Floats], factor: int) -> Iterator[Floats]:
+    """Pixel-unshuffle: (n·f, w·f, 3) → (n, w, 3·f²), channels in PyTorch's order (color, row, column)."""
+    if factor == 1:
+        yield from rows
+        return
+    held: Floats | None = None
+    for band in rows:
+        block = band if held is None else np.concatenate((held, band))
+        count = block.shape[0] // factor
+        held = block[count * factor :]
+        if count:
+            cut = block[: count * factor].reshape(count, factor, block.shape[1] // factor, factor, 3)
+            yield cut.transpose(0, 2, 4, 1, 3).reshape(count, block.shape[1] // factor, 3 * factor * factor)

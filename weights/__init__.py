@@ -1,0 +1,1 @@
+"""Data package `upscale.weights`: zoo.toml, which names every known model, and the small networks that ship with us."""
