@@ -52,7 +52,7 @@ def make_photo() -> Callable[..., Array]:
 
 @pytest.fixture
 def photo() -> npt.NDArray[np.uint8]:
-    """A picture (96, 128, 3) with what photographs have: shading, hard edges, texture, grain, flat dark and light parts."""
+    """A picture (96, 128, 3) with what photographs have: shading, hard edges, texture, grain, flat parts."""
     return _photo(96, 128).astype(np.uint8, copy=False)
 
 

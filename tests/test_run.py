@@ -322,11 +322,6 @@ def exposed(checkpoint: Checkpoint, precision: str) -> object:
     return Exposed(checkpoint, precision)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _openvino() -> None:
-    pytest.importorskip("openvino")
-
-
 def check_plans(engine: object, picture: Array, spec: ModelSpec, plans: list[Plan]) -> None:
     rows = picture.shape[0] // spec.unshuffle
     whole = enlarge(engine, picture, Plan(rows, rows))
@@ -402,6 +397,7 @@ def test_two_runs_of_one_engine_may_be_interleaved(random_checkpoint: MakeCheckp
 
 
 def test_integers_are_the_floats_rounded(random_checkpoint: MakeCheckpoint, make_photo: MakePhoto) -> None:
+    pytest.importorskip("openvino")
     from upscale.engines.openvino import OpenVinoEngine
 
     checkpoint = random_checkpoint(REAL[4], 6)
@@ -417,6 +413,7 @@ def test_integers_are_the_floats_rounded(random_checkpoint: MakeCheckpoint, make
 
 
 def test_nan_is_an_error_and_never_a_black_picture(random_checkpoint: MakeCheckpoint, make_photo: MakePhoto) -> None:
+    pytest.importorskip("openvino")
     from upscale.engines.openvino import OpenVinoEngine
 
     checkpoint = random_checkpoint(REAL[3], 0)

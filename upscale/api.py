@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image as Pil
 
-
 from upscale.engines.choose import EngineName, PrecisionName, Wish
 from upscale.enlarge import Enlarger, Wrap
 from upscale.image import Array, Image

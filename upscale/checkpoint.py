@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, deserialize, safe_open
+from safetensors import SafetensorError, deserialize, safe_open  # pyright: ignore[reportUnknownVariableType]
 from safetensors.numpy import save
 
 from upscale.errors import ModelError
@@ -51,7 +51,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
                 spec, arrays = canonical(_read_pickle(path), path.stem)
                 return _finite(Checkpoint(spec, arrays), path)
             case _:
-                raise ModelError(f"{path}: not a checkpoint; expected .safetensors, .pth or ncnn's .param with its .bin")
+                raise ModelError(
+                    f"{path}: not a checkpoint; expected .safetensors, .pth or ncnn's .param with its .bin"
+                )
     except OSError as error:
         raise ModelError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from error
 
@@ -69,7 +71,7 @@ def write_pth(checkpoint: Checkpoint, path: Path) -> None:
     """The form that Real-ESRGAN and BasicSR read: {"params_ema": state_dict}. Needs torch."""
     import torch
 
-    state = {key: torch.from_numpy(np.array(value)) for key, value in checkpoint.arrays.items()}
+    state = {key: torch.tensor(value) for key, value in checkpoint.arrays.items()}
     with replacing(path) as temporary:
         torch.save({"params_ema": state}, temporary)
 
@@ -84,16 +86,22 @@ def blend(first: Checkpoint, second: Checkpoint, share: float, name: str) -> Che
     if first.spec.named("", "unknown") != second.spec.named("", "unknown"):
         raise ModelError(f"{first.spec.name} and {second.spec.name} differ in shape and cannot be blended")
     weight = np.float32(share)
-    arrays = {key: (1 - weight) * value + weight * second.arrays[key] for key, value in first.arrays.items()}
+    arrays: Weights = {
+        key: np.asarray((1 - weight) * value + weight * second.arrays[key], np.float32)
+        for key, value in first.arrays.items()
+    }
     license_ = first.spec.license if first.spec.license == second.spec.license else "unknown"
     return Checkpoint(first.spec.named(name, license_), arrays)
 
 
 def _read_safetensors(path: Path) -> Checkpoint:
     try:
-        with safe_open(path, framework="numpy") as file:
+        opened: Any = safe_open(path, framework="numpy")
+        with opened as file:
             metadata: dict[str, str] = file.metadata() or {}
-        arrays = {key: _decoded(tensor) for key, tensor in deserialize(path.read_bytes())}
+        arrays: Weights = {}
+        for key, tensor in deserialize(path.read_bytes()):  # pyright: ignore[reportUnknownVariableType]
+            arrays[key] = _decoded(tensor)  # pyright: ignore[reportUnknownArgumentType]
     except (SafetensorError, KeyError) as error:
         raise ModelError(f"{path}: not a readable safetensors file ({error})") from error
     spec, found = canonical(arrays, path.stem)
@@ -141,7 +149,7 @@ def _read_pickle(path: Path) -> dict[str, Floats]:
             break
     if not isinstance(loaded, Mapping):
         raise ModelError(f"{path}: holds no set of named tensors")
-    state: Any = loaded
+    state: dict[Any, Any] = dict(loaded)  # pyright: ignore[reportUnknownArgumentType]
     return {str(key): value.detach().float().numpy() for key, value in state.items() if isinstance(value, torch.Tensor)}
 
 

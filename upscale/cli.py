@@ -40,7 +40,7 @@ class Options:
     quiet: bool
 
 
-class _Tile(click.ParamType):
+class _Tile(click.ParamType):  # pyright: ignore[reportMissingTypeArgument] - generic only from click 8.4 on
     name = "auto|whole|ROWS"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -65,15 +65,24 @@ class _Tile(click.ParamType):
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--engine", type=click.Choice(["auto", "openvino", "torch"]), default="auto", show_default=True)
 @click.option(
-    "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True,
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+    default="auto",
+    show_default=True,
     help="Arithmetic inside the network; fp32 is the reference.",
 )
 @click.option(
-    "--tile", type=_Tile(), default="auto", show_default=True,
+    "--tile",
+    type=_Tile(),
+    default="auto",
+    show_default=True,
     help="At most so many rows at a time. Less memory, the same picture.",
 )
 @click.option(
-    "--wrap", type=click.Choice(["none", "x", "y", "xy"]), default="none", show_default=True,
+    "--wrap",
+    type=click.Choice(["none", "x", "y", "xy"]),
+    default="none",
+    show_default=True,
     help="For textures that tile: across left and right (x), top and bottom (y).",
 )
 @click.option("-r", "--recursive", is_flag=True, help="Descend into folders.")
@@ -121,7 +130,9 @@ def _run(options: Options) -> int:
     scale = _scale(options)
     found = tasks(options.inputs, Places(options.out, scale, options.recursive, options.overwrite))
     if not found:
-        raise click.UsageError("no pictures found" + ("" if options.recursive else "; --recursive descends into folders"))
+        raise click.UsageError(
+            "no pictures found" + ("" if options.recursive else "; --recursive descends into folders")
+        )
     if all(task.error is not None for task in found):
         return _finish([_refused(task, options) for task in found], options)
     enlarger = _open(options)
@@ -143,7 +154,9 @@ def _open(options: Options) -> "Enlarger":
     wish = Wish(options.engine, options.device, options.precision)
     enlarger = Enlarger(checkpoint, wish, options.tile, options.wrap, lambda text: _say(f"warning: {text}", options))
     engine = enlarger.engine
-    _say(f"{checkpoint.spec.name} on {engine.device} by {engine.name} in {engine.precision} ({enlarger.reason})", options)
+    _say(
+        f"{checkpoint.spec.name} on {engine.device} by {engine.name} in {engine.precision} ({enlarger.reason})", options
+    )
     return enlarger
 
 
@@ -217,9 +230,13 @@ def _dry_run(found: "list[Task]", enlarger: "Enlarger", scale: float, options: O
         if options.json:
             size = {"input_size": [width, height], "output_size": [job.out_width, job.out_height]}
             plan = {"passes": job.passes, "bands": rows, "bytes_needed": job.bytes_needed}
-            click.echo(json.dumps({"input": str(task.source), "output": str(task.target), "status": "planned", **size, **plan}))
+            click.echo(
+                json.dumps({"input": str(task.source), "output": str(task.target), "status": "planned", **size, **plan})
+            )
         else:
-            bands = "; ".join(f"bands of {plan['rows']} rows, tail {plan['tail_rows']}" for plan in rows) or "no network"
+            bands = (
+                "; ".join(f"bands of {plan['rows']} rows, tail {plan['tail_rows']}" for plan in rows) or "no network"
+            )
             click.echo(
                 f"{task.source} → {task.target}: {width}×{height} → {job.out_width}×{job.out_height}, "
                 f"{bands}, about {job.bytes_needed / 1e6:,.0f} MB"

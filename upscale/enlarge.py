@@ -65,7 +65,11 @@ class Enlarger:
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, wish: Wish | None = None, tile: Tile = "auto", wrap: Wrap = "none",
+        self,
+        checkpoint: Checkpoint,
+        wish: Wish | None = None,
+        tile: Tile = "auto",
+        wrap: Wrap = "none",
         report: Report | None = None,
     ) -> None:
         self._checkpoint = checkpoint
@@ -107,7 +111,9 @@ class Enlarger:
     def enlarge(self, image: Image, scale: float, progress: Progress | None = None) -> Image:
         """The whole result in memory."""
         parts = list(self.bands(image, scale, progress))
-        alpha = None if image.alpha is None else np.concatenate([part.alpha for part in parts if part.alpha is not None])
+        alpha = (
+            None if image.alpha is None else np.concatenate([part.alpha for part in parts if part.alpha is not None])
+        )
         return Image(np.concatenate([part.rgb for part in parts]), alpha, image.color, image.metadata)
 
     def bands(self, image: Image, scale: float, progress: Progress | None = None) -> Iterator[Band]:

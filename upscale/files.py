@@ -5,12 +5,12 @@ import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Generator[Path]:
     """A temporary path beside `path`, moved onto it when the block ends well and removed when it does not.
 
     The temporary name keeps the suffix, since encoders go by it. Raises OSError where the folder cannot be written.

@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 Rows = Iterator[Floats]
 """Consecutive row bands of one picture, top to bottom: float32 (rows, width, 3), RGB in [0, 1]."""
 
-_FULL = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
+_FULL: dict[Any, float] = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,8 +99,8 @@ def _rename(key: str) -> str:
 
 def _from_old_esrgan(arrays: Mapping[str, Floats], name: str) -> Weights:
     """`model` is one flat Sequential there: numbers follow from how many doublings lie before."""
-    tops = sorted({int(match[1]) for key in arrays if (match := re.match(r"model\.(\d+)\.(?:weight|bias)$", key))})
-    subs = {int(match[1]) for key in arrays if (match := re.match(r"model\.1\.sub\.(\d+)\.", key))}
+    tops = sorted({int(match[1]) for key in arrays if (match := re.match(r"model\.(\d{1,6})\.(?:weight|bias)$", key))})
+    subs = {int(match[1]) for key in arrays if (match := re.match(r"model\.1\.sub\.(\d{1,6})\.", key))}
     if len(tops) < 3 or not subs:
         raise UnknownArchitectureError(f"{name}: an old ESRGAN file without its trunk")
     names = {"model.0": "conv_first", f"model.1.sub.{max(subs)}": "conv_body"}
@@ -139,15 +139,14 @@ def _rrdb_spec(arrays: Mapping[str, Floats], name: str) -> ModelSpec:
 
 
 def _compact_spec(arrays: Mapping[str, Floats], name: str) -> ModelSpec:
-    layers = (int(match[1]) for key in arrays if (match := re.match(r"body\.(\d+)\.weight$", key)))
-    convolutions = sorted(number for number in layers if arrays[f"body.{number}.weight"].ndim == 4)
-    last = convolutions[-1]
+    convolutions = sum(1 for key in arrays if re.match(r"body\.\d+\.weight$", key) and arrays[key].ndim == 4)
+    last = f"body.{2 * convolutions - 2}.weight"
     features, channels = arrays["body.0.weight"].shape[:2]
-    scale = math.isqrt(arrays[f"body.{last}.weight"].shape[0] // 3)
-    if channels != 3 or len(convolutions) < 3 or convolutions != list(range(0, last + 1, 2)):
+    if channels != 3 or convolutions < 3 or not _is_kernel(arrays, last):
         raise UnknownArchitectureError(f"{name}: its layers are not an SRVGGNetCompact's")
+    scale = math.isqrt(arrays[last].shape[0] // 3)
     activation: Activation = "prelu" if "body.1.weight" in arrays else "relu"
-    return ModelSpec(name, "compact", scale, features, blocks=len(convolutions) - 2, activation=activation)
+    return ModelSpec(name, "compact", scale, features, blocks=convolutions - 2, activation=activation)
 
 
 def parameter_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:

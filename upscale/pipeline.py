@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from upscale.enlarge import Enlarger
 from upscale.engines import Progress
+from upscale.enlarge import Enlarger
 from upscale.errors import UpscaleError
 from upscale.image import Image
 from upscale.media.folder import Task

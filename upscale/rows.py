@@ -5,13 +5,11 @@ A stream is an iterator of float32 arrays (rows, width, channels) that follow on
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from upscale.image import Array, Floats
-
-A = TypeVar("A", bound=Array)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,8 @@ def padded(stream: Iterator[Floats], padding: Padding) -> Iterator[Floats]:
     """The stream of the padded picture. Wrapping vertically needs the last rows first, hence the whole picture in memory."""
     if padding.wrap_y:
         whole = np.concatenate(list(stream))
-        stream = iter([np.take(whole, np.arange(-padding.top, whole.shape[0] + padding.bottom), axis=0, mode="wrap")])
+        rows = _places(padding.top, whole.shape[0], padding.bottom)
+        stream = iter([np.take(whole, rows, axis=0, mode="wrap")])
     widened = (_widened(band, padding) for band in stream)
     if padding.wrap_y:
         yield from widened
@@ -57,11 +56,15 @@ def padded(stream: Iterator[Floats], padding: Padding) -> Iterator[Floats]:
 def _widened(band: Floats, padding: Padding) -> Floats:
     if padding.left == padding.right == 0:
         return band
-    columns = np.arange(-padding.left, band.shape[1] + padding.right)
+    columns = _places(padding.left, band.shape[1], padding.right)
     return np.take(band, columns, axis=1, mode="wrap" if padding.wrap_x else "clip")
 
 
-def cropped(stream: Iterator[A], top: int, left: int, height: int, width: int) -> Iterator[A]:
+def _places(before: int, length: int, after: int) -> npt.NDArray[np.intp]:
+    return np.arange(-before, length + after, dtype=np.intp)
+
+
+def cropped(stream: Iterator[Array], top: int, left: int, height: int, width: int) -> Iterator[Array]:
     """Rows [top, top + height) and columns [left, left + width) of a stream."""
     row = 0
     for band in stream:

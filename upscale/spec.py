@@ -35,9 +35,13 @@ class ModelSpec:
         if self.arch not in get_args(Arch) or self.activation not in get_args(Activation):
             raise ModelError(f"{self.name}: unknown architecture or activation ({self.arch}, {self.activation})")
         if self.scale not in (1, 2, 3, 4, 8):
-            raise ModelError(f"{self.name}: a network that enlarges {self.scale} times is not supported (1, 2, 3, 4 or 8)")
+            raise ModelError(
+                f"{self.name}: a network that enlarges {self.scale} times is not supported (1, 2, 3, 4 or 8)"
+            )
         if self.arch == "rrdb" and (self.scale * self.unshuffle) not in (1, 2, 4, 8):
-            raise ModelError(f"{self.name}: an RRDBNet cannot enlarge {self.scale} times after unshuffling by {self.unshuffle}")
+            raise ModelError(
+                f"{self.name}: an RRDBNet cannot enlarge {self.scale} times after unshuffling by {self.unshuffle}"
+            )
         if self.arch == "compact" and self.unshuffle != 1:
             raise ModelError(f"{self.name}: SRVGGNetCompact has no pixel-unshuffle")
         if self.features < 1 or self.growth < 1 or self.blocks < 1:
@@ -76,7 +80,7 @@ class ModelSpec:
             raise ModelError(f"unreadable model spec in the checkpoint: {error}") from error
         if not isinstance(values, dict) or not {"name", "arch", "scale"} <= values.keys():
             raise ModelError("the checkpoint's model spec lacks name, arch or scale")
-        kept = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        kept: dict[str, Any] = {field.name: values[field.name] for field in fields(cls) if field.name in values}
         numbers = {"scale", "features", "growth", "blocks", "unshuffle"}
         if wrong := [key for key, value in kept.items() if type(value) is not (int if key in numbers else str)]:
             raise ModelError(f"the checkpoint's model spec has values of the wrong type: {', '.join(wrong)}")

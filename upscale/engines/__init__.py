@@ -9,7 +9,6 @@ from upscale.bands import Plan
 from upscale.image import Array, Floats
 from upscale.spec import ModelSpec
 
-
 Progress = Callable[[float], None]
 """Told the share of a picture's arithmetic that is done, from 0 to 1."""
 
@@ -39,7 +38,9 @@ class Engine(Protocol):
 
         The picture is `width` × `height`, both multiples of `spec.multiple`; rows come as float32 RGB in [0, 1], in
         bands of any height. uint8 and uint16 results are clipped and rounded, float32 ones clipped to [0, 1]. Closing the
-        iterator ends the run. `progress` is told how far it is. Raises OutOfMemoryError and NotFiniteError, after which the engine is as good as new.
+        iterator ends the run. `progress` is told how far it is.
+
+        Raises OutOfMemoryError and NotFiniteError, after which the engine is as good as new.
         """
         ...
 

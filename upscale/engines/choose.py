@@ -41,7 +41,9 @@ def choose(checkpoint: Checkpoint, wish: Wish) -> Choice:
             return Choice(engine, reason, tuple(warnings))
         engine.close()
         warnings.append(f"{name} on {device} in {precision} gives wrong pictures with {checkpoint.spec.name}: not used")
-    raise EngineError(f"{checkpoint.spec.name}: no engine here computes this model rightly; tried: {'; '.join(warnings)}")
+    raise EngineError(
+        f"{checkpoint.spec.name}: no engine here computes this model rightly; tried: {'; '.join(warnings)}"
+    )
 
 
 def open_engine(checkpoint: Checkpoint, name: str, device: str, precision: str) -> Engine:

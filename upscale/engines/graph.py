@@ -11,12 +11,15 @@ from typing import Any
 
 import numpy as np
 import openvino as ov
-import openvino.opset13 as op
+import openvino.opset13 as _op
 
 from upscale.bands import Step
 from upscale.image import Floats
 from upscale.spec import ModelSpec
 from upscale.stages import DENSE_RADIUS, TAIL_MARGIN, UNITS_PER_BLOCK, Stage, hidden_convolutions
+
+op: Any = _op  # its functions are only half typed
+_model: Any = ov.Model
 
 Node = Any
 Tensor = Any
@@ -54,11 +57,13 @@ def build_unit(
     """The model of a unit for inputs of the given (rows, width, channels), then tensors like the given ones."""
     features = [op.parameter([1, *shape], np.float32) for shape in shapes]
     taken = [op.parameter(list(tensor.shape), tensor.element_type) for tensor in tensors]
-    rows = _Rows(step.top, step.bottom)
-    inputs = [_channels_first(parameter) for parameter in features]
+    rows = Rows(step.top, step.bottom)
+    inputs = [channels_first(parameter) for parameter in features]
     layers = iter(taken)
-    result = _dense_block(rows, layers, inputs) if spec.arch == "rrdb" else _hidden(rows, spec, stage, layers, inputs[0])
-    return ov.Model([_channels_last(result)], [*features, *taken])
+    result = (
+        dense_block(rows, layers, inputs) if spec.arch == "rrdb" else _hidden(rows, spec, stage, layers, inputs[0])
+    )
+    return _model([channels_last(result)], [*features, *taken])
 
 
 def build_end(
@@ -66,15 +71,15 @@ def build_end(
 ) -> Any:
     """The model of a head or tail, its weights inside. `low`: a tail's inner convolutions in bf16."""
     parameters = [op.parameter([1, *shape], np.float32) for shape in shapes]
-    inputs = [_channels_first(parameter) for parameter in parameters]
-    rows = _Rows(step.top, step.bottom)
+    inputs = [channels_first(parameter) for parameter in parameters]
+    rows = Rows(step.top, step.bottom)
     if stage.role == "head":
-        result = _head(rows, spec, weights, inputs[0])
+        result = head(rows, spec, weights, inputs[0])
     elif spec.arch == "rrdb":
-        result = _rrdb_tail(rows, spec, weights, inputs, low)
+        result = rrdb_tail(rows, spec, weights, inputs, low)
     else:
         result = _compact_tail(rows, spec, weights, inputs)
-    return ov.Model([_channels_last(result)], parameters)
+    return _model([channels_last(result)], parameters)
 
 
 def bf16_tensor(values: Floats) -> Tensor:
@@ -91,7 +96,7 @@ def _fp32_tensor(values: Floats) -> Tensor:
     return tensor
 
 
-class _Rows:
+class Rows:
     """Operations on a band: zeros beside it, and above and below only where the band touches the picture's rim."""
 
     def __init__(self, top: bool, bottom: bool) -> None:
@@ -118,16 +123,16 @@ class _Rows:
         return op.slice(x, np.array([above]), stop, np.array([1]), np.array([2]))
 
 
-def _head(rows: _Rows, spec: ModelSpec, weights: Weights, x: Node) -> Node:
+def head(rows: Rows, spec: ModelSpec, weights: Weights, x: Node) -> Node:
     if spec.arch == "rrdb":
         return rows.constant(x, weights, "conv_first")
     slopes = op.constant(weights[_slopes("body.0")]) if spec.activation == "prelu" else None
     return _activate(spec, rows.constant(x, weights, "body.0"), slopes)
 
 
-def _dense_block(rows: _Rows, layers: Any, inputs: Sequence[Node]) -> Node:
+def dense_block(rows: Rows, layers: Any, inputs: Sequence[Node]) -> Node:
     features: list[Node] = []
-    newest = inputs[0]
+    newest = y = inputs[0]
     for k in range(5):
         kernel, bias = next(layers), next(layers)
         if newest.get_element_type() != kernel.get_element_type():
@@ -141,7 +146,7 @@ def _dense_block(rows: _Rows, layers: Any, inputs: Sequence[Node]) -> Node:
     return op.add(op.multiply(x, op.constant(RESIDUAL)), inputs[1]) if len(inputs) > 1 else x
 
 
-def _rrdb_tail(rows: _Rows, spec: ModelSpec, weights: Weights, inputs: Sequence[Node], low: bool) -> Node:
+def rrdb_tail(rows: Rows, spec: ModelSpec, weights: Weights, inputs: Sequence[Node], low: bool) -> Node:
     x = op.add(rows.constant(inputs[0], weights, "conv_body"), inputs[1])
     for k in range(1, spec.doublings + 1):
         x = op.convert(x, "bf16") if low else x
@@ -151,14 +156,14 @@ def _rrdb_tail(rows: _Rows, spec: ModelSpec, weights: Weights, inputs: Sequence[
     return rows.constant(x, weights, "conv_last")
 
 
-def _hidden(rows: _Rows, spec: ModelSpec, stage: Stage, layers: Any, x: Node) -> Node:
+def _hidden(rows: Rows, spec: ModelSpec, stage: Stage, layers: Any, x: Node) -> Node:
     for _ in hidden_convolutions(spec, stage.unit):
         y = rows.convolve(x, next(layers), next(layers))
         x = _activate(spec, y, next(layers) if spec.activation == "prelu" else None)
     return x
 
 
-def _compact_tail(rows: _Rows, spec: ModelSpec, weights: Weights, inputs: Sequence[Node]) -> Node:
+def _compact_tail(rows: Rows, spec: ModelSpec, weights: Weights, inputs: Sequence[Node]) -> Node:
     y = rows.constant(inputs[0], weights, f"body.{2 * spec.blocks + 2}")
     if spec.scale == 1:
         return op.add(y, inputs[1])
@@ -184,9 +189,9 @@ def _enlarged(x: Node, scale: int) -> Node:
     return op.interpolate(x, scales, "nearest", "scales", [0, 0], [0, 0], "asymmetric", "floor", axes=axes)
 
 
-def _channels_first(x: Node) -> Node:
+def channels_first(x: Node) -> Node:
     return op.transpose(x, np.array([0, 3, 1, 2]))
 
 
-def _channels_last(x: Node) -> Node:
+def channels_last(x: Node) -> Node:
     return op.transpose(x, np.array([0, 2, 3, 1]))

@@ -21,8 +21,6 @@ from upscale.image import Array, Floats, from_float
 from upscale.rows import unshuffled
 from upscale.stages import Stage, stages
 
-Precision = Literal["fp32", "bf16"]
-
 _CONFIG = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
 """The graphs carry their precision in their own types."""
 
@@ -42,13 +40,13 @@ class OpenVinoEngine:
     name = "openvino"
     device = "cpu"
 
-    def __init__(self, checkpoint: Checkpoint, precision: Precision) -> None:
+    def __init__(self, checkpoint: Checkpoint, precision: Literal["fp32", "bf16"]) -> None:
         try:
             import openvino
         except ImportError as error:
             raise EngineError("the openvino package is not installed; use --engine torch") from error
         self.spec = checkpoint.spec
-        self.precision: Precision = precision
+        self.precision: str = precision
         self.version: str = openvino.__version__.split("-")[0]
         self._weights = checkpoint.arrays
         self._core: Any = openvino.Core()

@@ -54,7 +54,7 @@ def _rrdb(spec: ModelSpec, weights: Weights, x: Floats) -> Floats:
         y = x
         for dense in (1, 2, 3):
             y = _dense(weights, f"body.{block}.rdb{dense}", y)
-        x = x + np.float32(0.2) * y
+        x = _sum(x, y)
     x = first + _convolve(weights, "conv_body", x)
     for k in range(1, spec.doublings + 1):
         x = _leaky(_convolve(weights, f"conv_up{k}", _nearest(x, 2)), 0.2)
@@ -65,7 +65,11 @@ def _dense(weights: Weights, name: str, x: Floats) -> Floats:
     features = x
     for k in range(1, 5):
         features = np.concatenate((features, _leaky(_convolve(weights, f"{name}.conv{k}", features), 0.2)), axis=2)
-    return x + np.float32(0.2) * _convolve(weights, f"{name}.conv5", features)
+    return _sum(x, _convolve(weights, f"{name}.conv5", features))
+
+
+def _sum(x: Floats, y: Floats) -> Floats:
+    return (x + np.float32(0.2) * y).astype(np.float32, copy=False)
 
 
 def _compact(spec: ModelSpec, weights: Weights, x: Floats) -> Floats:
@@ -74,7 +78,7 @@ def _compact(spec: ModelSpec, weights: Weights, x: Floats) -> Floats:
         y = _convolve(weights, f"body.{2 * k}", y)
         match spec.activation:
             case "prelu":
-                y = np.where(y >= 0, y, y * weights[f"body.{2 * k + 1}.weight"])
+                y = np.where(y >= 0, y, y * weights[f"body.{2 * k + 1}.weight"]).astype(np.float32)
             case "leakyrelu":
                 y = _leaky(y, 0.1)
             case "relu":
@@ -98,7 +102,7 @@ def _convolve(weights: Weights, name: str, x: Floats) -> Floats:
 
 
 def _leaky(x: Floats, slope: float) -> Floats:
-    return np.where(x >= 0, x, np.float32(slope) * x)
+    return np.where(x >= 0, x, np.float32(slope) * x).astype(np.float32)
 
 
 def _nearest(x: Floats, scale: int) -> Floats:

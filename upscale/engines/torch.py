@@ -7,6 +7,7 @@ is fp32 as well.
 
 import copy
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,7 @@ from upscale.rows import unshuffled
 from upscale.stages import Stage, stages
 
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_LEVELS = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
+_LEVELS: dict[Any, int] = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 
 
 class TorchEngine:
@@ -40,7 +41,7 @@ class TorchEngine:
         self.precision = precision
         self.version: str = torch.__version__.split("+")[0]
         self._device = usable(device)
-        self._exact = _network(checkpoint).to(self._device, memory_format=torch.channels_last)
+        self._exact = _network(checkpoint, self._device)
         self._networks: dict[bool, Network] = {}
 
     def run(
@@ -88,7 +89,7 @@ class _Bands:
         self._network, self._device, self._precision = network, device, precision
 
     def upload(self, rows: Floats) -> Tensor:
-        tensor = torch.from_numpy(np.ascontiguousarray(rows))
+        tensor = torch.as_tensor(np.ascontiguousarray(rows))
         if self._device.type != "cuda":
             return tensor.to(self._device)
         return tensor.pin_memory().to(self._device, non_blocking=True)
@@ -147,7 +148,7 @@ def _picture(rows: Tensor) -> Tensor:
     return rows.permute(2, 0, 1).unsqueeze(0)
 
 
-def _network(checkpoint: Checkpoint) -> Network:
-    network = build(checkpoint.spec).eval().requires_grad_(False)
-    network.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in checkpoint.arrays.items()})
-    return network
+def _network(checkpoint: Checkpoint, device: torch.device) -> Network:
+    network: Any = build(checkpoint.spec).eval().requires_grad_(False)
+    network.load_state_dict({key: torch.tensor(value) for key, value in checkpoint.arrays.items()})
+    return network.to(device, memory_format=torch.channels_last)

@@ -91,7 +91,7 @@ class WindowsEngine:
 
     def _enlarged(self, window: Floats) -> Tensor:
         """(h, w, 3) → (3, scale·h, scale·w) float32 on the CPU."""
-        picture = torch.from_numpy(np.ascontiguousarray(window)).permute(2, 0, 1).unsqueeze(0)
+        picture = torch.as_tensor(np.ascontiguousarray(window)).permute(2, 0, 1).unsqueeze(0)
         try:
             with torch.inference_mode():
                 return self._network(picture.to(self._device, _TYPES[self.precision]))[0].float().cpu()

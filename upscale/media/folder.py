@@ -80,7 +80,9 @@ def _checked(source: Path, target: Path, places: Places, taken: dict[Path, Path]
         return Task(source, None, PictureError(f"{source}: not a supported kind of file ({kinds})"))
     key = target.resolve()
     if key in taken:
-        return Task(source, target, OutputError(f"{target}: would hold the results of {taken[key]} and {source}; use -o"))
+        return Task(
+            source, target, OutputError(f"{target}: would hold the results of {taken[key]} and {source}; use -o")
+        )
     taken[key] = source
     if key == source.resolve():
         return Task(source, target, OutputError(f"{target}: the input itself, never overwritten; use another -o"))

@@ -211,7 +211,9 @@ def format_of(path: Path) -> str:
     """The format by a file's suffix. Raises OutputError for suffixes that are not known."""
     found = SUFFIXES.get(path.suffix.lower())
     if found is None:
-        raise OutputError(f"{path}: cannot write {path.suffix or 'a file without suffix'}; use .png, .jpg, .webp or .tif")
+        raise OutputError(
+            f"{path}: cannot write {path.suffix or 'a file without suffix'}; use .png, .jpg, .webp or .tif"
+        )
     return found
 
 

@@ -1,0 +1,95 @@
+"""What the benchmarks share: pictures as float arrays, PSNR, timing, and where results are kept."""
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import openvino.opset13 as op
+
+from upscale.checkpoint import Checkpoint
+from upscale.engines import graph
+from upscale.engines.machine import processor_name
+from upscale.image import Floats, to_float
+from upscale.media.still import read_image
+from upscale.stages import UNITS_PER_BLOCK, unit_count
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PICTURE = ROOT / "docs" / "budgie.png"
+
+
+def picture(path: Path, width: int | None = None, height: int | None = None) -> Floats:
+    """(H, W, 3) float32 in [0, 1], mirrored out to the given size where the file is smaller."""
+    pixels = to_float(read_image(path).rgb)
+    if width is None or height is None:
+        return pixels
+    more = max(0, height - pixels.shape[0]), max(0, width - pixels.shape[1])
+    return np.pad(pixels, ((0, more[0]), (0, more[1]), (0, 0)), mode="symmetric")[:height, :width]
+
+
+def psnr(result: Floats, reference: Floats) -> float:
+    """dB for a peak of 1."""
+    error = float(np.mean((result.astype(np.float64) - reference.astype(np.float64)) ** 2))
+    return 200.0 if error == 0 else -10 * np.log10(error)
+
+
+def off_by_more_than_one(result: Floats, reference: Floats) -> float:
+    """Share of 8-bit values that differ by more than one level."""
+    levels = np.rint(np.clip(result, 0, 1) * 255) - np.rint(np.clip(reference, 0, 1) * 255)
+    return float(np.mean(np.abs(levels) > 1))
+
+
+def by_hand(checkpoint: Checkpoint, pixels: Floats, hint: str) -> Callable[[], Floats]:
+    """An RRDBNet as one OpenVINO graph for one size, compiled under a precision hint: what one would write by hand."""
+    spec, weights, rows = checkpoint.spec, checkpoint.arrays, graph.Rows(top=True, bottom=True)
+    parameter = op.parameter([1, *pixels.shape], np.float32)
+    first = x = residual = graph.head(rows, spec, weights, graph.channels_first(parameter))
+    for unit in range(unit_count(spec)):
+        layers = iter([op.constant(tensor) for tensor in graph.unit_inputs(spec, weights, unit, low=False)])
+        ends = (unit + 1) % UNITS_PER_BLOCK == 0
+        x = graph.dense_block(rows, layers, [x, residual] if ends else [x])
+        residual = x if ends else residual
+    result = graph.channels_last(graph.rrdb_tail(rows, spec, weights, [x, first], low=False))
+    compiled = ov.Core().compile_model(ov.Model([result], [parameter]), "CPU", {"INFERENCE_PRECISION_HINT": hint})
+    request = compiled.create_infer_request()
+    return lambda: np.clip(request.infer([pixels[np.newaxis]])[0][0], 0, 1)
+
+
+def alternate(ways: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each way, run in turn after one warm-up each, so that a noisy machine is noisy for all."""
+    for way in ways.values():
+        way()
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def median(values: list[float]) -> float:
+    return statistics.median(values)
+
+
+def save(name: str, rows: list[dict[str, Any]], **facts: Any) -> None:
+    """Keeps a table as benchmarks/results/NAME.json, with the machine it was measured on."""
+    RESULTS.mkdir(exist_ok=True)
+    machine = {"processor": processor_name(), "python": platform.python_version(), **facts}
+    (RESULTS / f"{name}.json").write_text(
+        json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n", encoding="utf-8"
+    )
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Rows as a Markdown table."""
+    head = list(rows[0])
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(str(row[key]) for key in head) + " |" for row in rows]
+    return "\n".join(lines)

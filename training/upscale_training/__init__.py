@@ -1,0 +1,1 @@
+"""Training and fine-tuning. Nothing here yet: see training/README.md."""
