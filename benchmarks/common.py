@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
-import openvino.opset13 as op
 
 from upscale.checkpoint import Checkpoint
 from upscale.engines import graph
@@ -48,15 +46,15 @@ def off_by_more_than_one(result: Floats, reference: Floats) -> float:
 def by_hand(checkpoint: Checkpoint, pixels: Floats, hint: str) -> Callable[[], Floats]:
     """An RRDBNet as one OpenVINO graph for one size, compiled under a precision hint: what one would write by hand."""
     spec, weights, rows = checkpoint.spec, checkpoint.arrays, graph.Rows(top=True, bottom=True)
-    parameter = op.parameter([1, *pixels.shape], np.float32)
+    parameter = graph.op.parameter([1, *pixels.shape], np.float32)
     first = x = residual = graph.head(rows, spec, weights, graph.channels_first(parameter))
     for unit in range(unit_count(spec)):
-        layers = iter([op.constant(tensor) for tensor in graph.unit_inputs(spec, weights, unit, low=False)])
+        layers = iter([graph.op.constant(tensor) for tensor in graph.unit_inputs(spec, weights, unit, low=False)])
         ends = (unit + 1) % UNITS_PER_BLOCK == 0
         x = graph.dense_block(rows, layers, [x, residual] if ends else [x])
         residual = x if ends else residual
     result = graph.channels_last(graph.rrdb_tail(rows, spec, weights, [x, first], low=False))
-    compiled = ov.Core().compile_model(ov.Model([result], [parameter]), "CPU", {"INFERENCE_PRECISION_HINT": hint})
+    compiled = graph.ov.Core().compile_model(graph.ov.Model([result], [parameter]), "CPU", {"INFERENCE_PRECISION_HINT": hint})
     request = compiled.create_infer_request()
     return lambda: np.clip(request.infer([pixels[np.newaxis]])[0][0], 0, 1)
 

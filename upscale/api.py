@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast, get_args
 
 import numpy as np
 from PIL import Image as Pil
@@ -37,7 +37,7 @@ class Upscaler:
         """The picture `scale` times larger (default: the model's own scale), of the type that came in.
 
         numpy   (H, W, 3) RGB, (H, W, 4) with straight alpha, (H, W) or (H, W, 1) gray; uint8, uint16, or float in [0, 1].
-        PIL     modes L, LA, RGB and RGBA; others as RGB.
+        PIL     modes L, LA, RGB, RGBA and I;16; 1, P, CMYK and the like as RGB, or RGBA where they have transparency.
         torch   (3, H, W) or (N, 3, H, W), uint8 or float in [0, 1]; same dtype and device back.
 
         Each side becomes round(side · scale). Raises ValueError for other shapes, dtypes or values, and for a scale
@@ -46,7 +46,7 @@ class Upscaler:
         wanted = float(self.scale if scale is None else scale)
         given: Any = picture
         if isinstance(given, np.ndarray):
-            result: Any = self._array(given, wanted)
+            result: Any = self._array(cast("Array", given), wanted)
         elif isinstance(given, Pil.Image):
             result = self._pillow(given, wanted)
         elif _is_tensor(given):
@@ -63,7 +63,7 @@ class Upscaler:
         kind = _dtype(pixels)
         image, channels = _as_image(pixels.astype(kind, copy=False))
         result = self._enlarger.enlarge(image, scale)
-        if channels <= 2:
+        if channels == 1:
             exact = result.rgb.mean(axis=2, dtype=np.float64)
             gray = (np.rint(exact) if kind != np.float32 else exact).astype(kind)
             return (gray if pixels.ndim == 2 else gray[..., None]).astype(pixels.dtype, copy=False)
@@ -71,18 +71,30 @@ class Upscaler:
         return whole.astype(pixels.dtype, copy=False)
 
     def _pillow(self, picture: Pil.Image, scale: float) -> Pil.Image:
+        result = Pil.fromarray(self._pillow_pixels(picture, scale))
+        if "icc_profile" in picture.info:
+            result.info["icc_profile"] = picture.info["icc_profile"]
+        return result
+
+    def _pillow_pixels(self, picture: Pil.Image, scale: float) -> Array:
+        if picture.mode in ("I", "F"):
+            raise ValueError(f"a PIL image of mode {picture.mode} has no known range; give a numpy array")
         if picture.mode == "LA":
-            colors = self._array(np.asarray(picture.convert("RGBA")), scale)
-            return Pil.fromarray(colors).convert("LA")
-        known = picture if picture.mode in ("L", "RGB", "RGBA") else picture.convert("RGB")
-        return Pil.fromarray(self._array(np.asarray(known), scale))
+            pixels = self._array(np.asarray(picture.convert("RGBA")), scale)
+            gray = np.rint(pixels[..., :3].mean(axis=2, dtype=np.float64)).astype(np.uint8)
+            return np.dstack((gray, pixels[..., 3]))
+        if picture.mode not in ("L", "RGB", "RGBA", "I;16"):
+            picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+        return self._array(np.asarray(picture), scale)
 
     def _tensor(self, tensor: Any, scale: float) -> Any:
         torch = sys.modules["torch"]
-        if tensor.ndim == 4:
+        if tensor.ndim == 4 and len(tensor):
             return torch.stack([self._tensor(one, scale) for one in tensor])
         if tensor.ndim != 3 or tensor.shape[0] != 3:
             raise ValueError(f"a tensor is (3, H, W) or (N, 3, H, W), not {tuple(tensor.shape)}")
+        if tensor.dtype != torch.uint8 and not tensor.is_floating_point():
+            raise ValueError(f"a tensor is uint8 or float in [0, 1], not {tensor.dtype}")
         kept = tensor.dtype if tensor.dtype == torch.uint8 else torch.float32
         pixels = np.ascontiguousarray(tensor.detach().to("cpu", kept).permute(1, 2, 0).numpy())
         result = torch.from_numpy(np.ascontiguousarray(self._array(pixels, scale))).permute(2, 0, 1)
@@ -101,8 +113,13 @@ def load(
 ) -> Upscaler:
     """Opens a model by name (`upscale-models list`) or file. The options are those of the command; see `upscale --help`.
 
-    Raises ModelError, EngineError, or ValueError for a tile that is too small.
+    Raises ModelError, EngineError, UpscaleError for a tile that is too small, ValueError for options that do not exist.
     """
+    for given, known in ((engine, EngineName), (precision, PrecisionName), (wrap, Wrap)):
+        if given not in get_args(known):
+            raise ValueError(f"{given!r} is none of {', '.join(get_args(known))}")
+    if tile not in ("auto", "whole") and type(tile) is not int:
+        raise ValueError(f"tile is auto, whole or a number of rows, not {tile!r}")
     checkpoint = open_model(str(model), denoise)
     return Upscaler(Enlarger(checkpoint, Wish(engine, device, precision), check_tile(tile), wrap))
 

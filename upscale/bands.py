@@ -1,7 +1,7 @@
 """The schedule of a banded run: which stage computes which rows when. Pure arithmetic; nothing here touches a pixel.
 
 The picture arrives in bands. Each stage runs as soon as its main input has the rows around its next band, so it trails
-the stage before it by its radius and no more: of every stream only a few rows are kept from band to band, each row of
+the stage before it by little more than its radius: of every stream only a few rows are kept from band to band, each row of
 each stage's output is computed exactly once, and from the second band on the shapes are the same. (A dense block
 recomputes a few rows inside, see `extra_compute`.)
 """

@@ -1,5 +1,7 @@
 """`upscale`: options → one frozen Options value; the only place that prints, draws progress and exits."""
 
+import io
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,12 +58,20 @@ class _Tile(click.ParamType):  # pyright: ignore[reportMissingTypeArgument] - ge
             self.fail(str(error), param, ctx)
 
 
+class _Number(click.FloatRange):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if number != number:
+            self.fail("nan is not a number", param, ctx)
+        return number
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="File (one input) or folder for the results.")
-@click.option("--scale", type=click.FloatRange(0.5, 16), help="How much larger, 0.5 to 16. [default: 4]")
+@click.option("--scale", type=_Number(0.5, 16), help="How much larger, 0.5 to 16. [default: 4]")
 @click.option("--model", default="x4plus", show_default=True, help="A name (`upscale-models list`) or a file.")
-@click.option("--denoise", type=click.FloatRange(0, 1), help="How strongly noise is removed; only with general-x4v3.")
+@click.option("--denoise", type=_Number(0, 1), help="How strongly noise is removed; only with general-x4v3.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--engine", type=click.Choice(["auto", "openvino", "torch"]), default="auto", show_default=True)
 @click.option(
@@ -110,6 +120,10 @@ def command(**values: Any) -> int:
 
 def main() -> None:
     """Entry point: turns whatever happens into one line and an exit code."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # its errors reach us, and are told once
+    stdout: Any = sys.stdout
+    if isinstance(stdout, io.TextIOWrapper):
+        stdout.reconfigure(errors="backslashreplace")  # file names may hold what the terminal cannot show
     try:
         code = command.main(standalone_mode=False)
     except click.ClickException as error:
@@ -128,11 +142,10 @@ def _run(options: Options) -> int:
     from upscale.media.folder import Places, tasks
 
     scale = _scale(options)
-    found = tasks(options.inputs, Places(options.out, scale, options.recursive, options.overwrite))
-    if not found:
-        raise click.UsageError(
-            "no pictures found" + ("" if options.recursive else "; --recursive descends into folders")
-        )
+    try:
+        found = tasks(options.inputs, Places(options.out, scale, options.recursive, options.overwrite))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     if all(task.error is not None for task in found):
         return _finish([_refused(task, options) for task in found], options)
     enlarger = _open(options)
@@ -165,7 +178,8 @@ def _enlarge(found: "list[Task]", enlarger: "Enlarger", scale: float, options: O
     from upscale.progress import Bars
 
     outcomes: list[Outcome] = []
-    with Bars(len(found), quiet=options.quiet or not sys.stderr.isatty()) as bars:
+    watched = sys.stderr is not None and sys.stderr.isatty()  # pyright: ignore[reportUnnecessaryComparison] - 2>&-
+    with Bars(len(found), quiet=options.quiet or not watched) as bars:
         for outcome in run(found, enlarger, scale, bars.picture):
             bars.finished(outcome.record)
             _show(outcome, options)

@@ -6,6 +6,7 @@ resampled if need be, rounded. Every way of cutting it into bands gives that res
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -98,15 +99,15 @@ class Enlarger:
             raise ValueError(f"the scale must lie in 0.5..16, not {scale:g}")
         count = passes(scale, self.scale)
         plans: list[Plan] = []
-        most, (w, h) = 0, (width, height)
-        for index in range(count):
+        total = 0
+        for index in reversed(range(count)):  # the largest pass chooses first; all of them are under way at once
             deep = not self._is_last(index, count, width, height, scale) or np.dtype(dtype) != np.uint8
-            padding = self._padding(w, h)
-            plan, need = self._plan(w + padding.left + padding.right, h + padding.top + padding.bottom, deep)
-            plans.append(plan)
-            most, w, h = max(most, need), w * self.scale, h * self.scale
+            grown = self.scale**index
+            plan, need = self._plan(width * grown, height * grown, deep, total)
+            plans.insert(0, plan)
+            total += need
         size = max(1, round(width * scale)), max(1, round(height * scale))
-        return Job(width, height, scale, count, *size, tuple(plans), most)
+        return Job(width, height, scale, count, *size, tuple(plans), total)
 
     def enlarge(self, image: Image, scale: float, progress: Progress | None = None) -> Image:
         """The whole result in memory."""
@@ -130,7 +131,7 @@ class Enlarger:
                     yield Band(rgb, rows)
                 return
             except OutOfMemoryError as error:
-                self._less_memory(job, error)
+                self._less_memory(job, image.rgb.dtype, error)
             except NotFiniteError as error:
                 self._exact(error)
             job = self.job(image.width, image.height, scale, image.rgb.dtype)
@@ -143,10 +144,10 @@ class Enlarger:
         dtype = image.rgb.dtype
         rows: Iterator[Floats] = (to_float(band) for band in bands(image.rgb, _INPUT_ROWS))
         width, height = job.width, job.height
+        shares = _shares(progress, job.passes, self.scale)
         for index, plan in enumerate(job.plans):
             last = self._is_last(index, job.passes, job.width, job.height, job.scale)
-            told = _share(progress, index, job.passes, self.scale)
-            rows = self._pass(rows, width, height, plan, dtype if last else np.float32, told)
+            rows = self._pass(rows, width, height, plan, dtype if last else np.float32, shares[index])
             width, height = width * self.scale, height * self.scale
             if last:
                 yield from rows
@@ -182,21 +183,23 @@ class Enlarger:
         right, bottom = x + -(width + 2 * x) % multiple, y + -(height + 2 * y) % multiple
         return Padding(x, right, y, bottom, wrap_x, wrap_y)
 
-    def _plan(self, width: int, height: int, deep: bool) -> tuple[Plan, int]:
-        spec = self._checkpoint.spec
-        plans = ladder(spec, width, height, self._tile)
+    def _plan(self, width: int, height: int, deep: bool, taken: int) -> tuple[Plan, int]:
+        """One pass's plan and its need, where the other passes take `taken` bytes."""
+        spec, pad = self._checkpoint.spec, self._padding(width, height)
+        wide, high = width + pad.left + pad.right, height + pad.top + pad.bottom
+        plans = ladder(spec, wide, high, self._tile)
         value_bytes = 4 if self.engine.precision == "fp32" else 2
-        needs = [bytes_needed(spec, width, height, plan, value_bytes, deep=deep) for plan in plans]
-        budget = self._budget
-        if budget is None:
-            budget = int(_SHARE_OF_FREE * free_bytes(self.engine.device))
-        index = first_that_fits(plans, needs, budget)
+        needs = [bytes_needed(spec, wide, high, plan, value_bytes, deep=deep) for plan in plans]
+        budget = int(_SHARE_OF_FREE * free_bytes(self.engine.device))
+        if self._budget is not None:
+            budget = min(budget, self._budget)
+        index = first_that_fits(plans, needs, budget - taken)
         return plans[index], needs[index]
 
-    def _less_memory(self, job: Job, error: OutOfMemoryError) -> None:
+    def _less_memory(self, job: Job, dtype: npt.DTypeLike, error: OutOfMemoryError) -> None:
         """The next rung: a budget below what has just failed, or the CPU where no smaller plan is left."""
         self._budget = int(0.8 * job.bytes_needed)
-        smaller = self.job(job.width, job.height, job.scale)
+        smaller = self.job(job.width, job.height, job.scale, dtype)
         if smaller.bytes_needed < job.bytes_needed:
             rows = ", ".join(f"{plan.rows}+{plan.tail_rows}" for plan in smaller.plans)
             self._tell(f"{error}: going on in bands of {rows} rows, also for the pictures after this one")
@@ -228,10 +231,15 @@ class Enlarger:
         return RowReader(resampled(rows, (job.height, job.width), (job.out_height, job.out_width), catmull_rom))
 
 
-def _share(progress: Progress | None, index: int, passes: int, scale: int) -> Progress | None:
-    """Progress of one pass as progress of all; each pass costs scale² times the one before."""
+def _shares(progress: Progress | None, passes: int, scale: int) -> list[Progress | None]:
+    """For each pass whom to tell its progress. They run at once, each at scale² times the cost of the one before."""
     if progress is None:
-        return None
+        return [None] * passes
     costs = [scale ** (2 * k) for k in range(passes)]
-    before, own, total = sum(costs[:index]), costs[index], sum(costs)
-    return lambda done: progress((before + own * done) / total)
+    finished = [0.0] * passes
+
+    def told(index: int, done: float) -> None:
+        finished[index] = done
+        progress(sum(cost * part for cost, part in zip(costs, finished, strict=True)) / sum(costs))
+
+    return [partial(told, index) for index in range(passes)]

@@ -53,8 +53,8 @@ def run(
 ) -> Iterator[Outcome]:
     """Does the tasks in order and gives each one's outcome when its file is finished.
 
-    While one picture is enlarged, the next is decoded and the one before encoded. Closing the iterator (Ctrl-C) waits for
-    a file that is being written; of the picture in work nothing is left.
+    While one picture is enlarged, the next is decoded and the one before encoded. Ctrl-C waits for a file that is being
+    written and gives its outcome; of the picture in work nothing is left.
     """
     with ThreadPoolExecutor(1, "decode") as decoder, ThreadPoolExecutor(1, "encode") as encoder:
         ahead: Future[Image] | None = None
@@ -67,6 +67,10 @@ def run(
                 if behind is not None:
                     yield behind.result()
                 behind = encoder.submit(finished)
+        except KeyboardInterrupt:
+            if behind is not None:
+                yield behind.result()
+            raise
         finally:
             if ahead is not None:
                 ahead.cancel()

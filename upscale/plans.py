@@ -13,7 +13,8 @@ from upscale.spec import ModelSpec
 from upscale.stages import UNITS_PER_BLOCK, unit_count
 
 Tile = Literal["auto", "whole"] | int
-"""How a picture may be cut: as memory allows, in one piece, or in bands of at most so many input rows."""
+"""How a picture may be cut: as memory allows, in one piece, or in bands of at most so many input rows (though never
+less than MIN_ROWS rows of features)."""
 
 _TAIL_ROWS = (32, 16, 8)
 _BAND_ROWS = (256, 128, 64, 48, 32, MIN_ROWS)

@@ -91,7 +91,8 @@ class RowReader:
             self._held.append(band)
             self._have += band.shape[0]
         block = self._held[0] if len(self._held) == 1 else np.concatenate(self._held)
-        self._held, self._have = [block[rows:]], self._have - rows
+        rest = block[rows:]
+        self._held, self._have = [rest] if rest.shape[0] else [], self._have - rows
         return block[:rows]
 
 

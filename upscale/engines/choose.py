@@ -1,5 +1,6 @@
 """Which engine, device and precision: what was asked for where it exists, else the fastest that this machine has."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -77,6 +78,8 @@ def _candidates(wish: Wish, foreign: bool) -> Iterator[tuple[str, str, str, str]
 
 def _device(wish: Wish) -> tuple[str, str]:
     if wish.device != "auto":
+        if not re.fullmatch(r"cpu|cuda(:\d+)?|mps", wish.device):
+            raise EngineError(f"unknown device {wish.device!r}; use auto, cpu, cuda, cuda:N or mps")
         return wish.device, f"{wish.device} as asked"
     if wish.engine == "openvino":
         return "cpu", "openvino runs on the CPU"

@@ -10,16 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import openvino as ov
-import openvino.opset13 as _op
 
 from upscale.bands import Step
+from upscale.engines import silent
 from upscale.image import Floats
 from upscale.spec import ModelSpec
 from upscale.stages import DENSE_RADIUS, TAIL_MARGIN, UNITS_PER_BLOCK, Stage, hidden_convolutions
 
-op: Any = _op  # its functions are only half typed
-_model: Any = ov.Model
+ov, op = silent.openvino()
 
 Node = Any
 Tensor = Any
@@ -63,7 +61,7 @@ def build_unit(
     result = (
         dense_block(rows, layers, inputs) if spec.arch == "rrdb" else _hidden(rows, spec, stage, layers, inputs[0])
     )
-    return _model([channels_last(result)], [*features, *taken])
+    return ov.Model([channels_last(result)], [*features, *taken])
 
 
 def build_end(
@@ -79,7 +77,7 @@ def build_end(
         result = rrdb_tail(rows, spec, weights, inputs, low)
     else:
         result = _compact_tail(rows, spec, weights, inputs)
-    return _model([channels_last(result)], parameters)
+    return ov.Model([channels_last(result)], parameters)
 
 
 def bf16_tensor(values: Floats) -> Tensor:

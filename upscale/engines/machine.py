@@ -58,7 +58,8 @@ def free_bytes(device: str) -> int:
     if device.startswith("cuda"):
         import torch
 
-        return torch.cuda.mem_get_info(device)[0]
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch's own store
+        return torch.cuda.mem_get_info(device)[0] + unused
     return _free_main_memory()
 
 
@@ -78,10 +79,12 @@ def _available() -> int | None:
 
 
 def _control_group() -> int | None:
-    """What a container's limit leaves (cgroup v2)."""
+    """What a container's limit leaves (cgroup v2). Files kept in memory count as used there, yet give way."""
+    folder = Path("/sys/fs/cgroup")
     try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
-        return None if limit == "max" else max(0, int(limit) - used)
+        limit = (folder / "memory.max").read_text(encoding="ascii").strip()
+        used = int((folder / "memory.current").read_text(encoding="ascii"))
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="ascii").splitlines())
+        return None if limit == "max" else max(0, int(limit) - used + int(stat.get("inactive_file", 0)))
     except (OSError, ValueError):
         return None

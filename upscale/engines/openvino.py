@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from upscale.bands import Plan, Step
 from upscale.checkpoint import Checkpoint
-from upscale.engines import Progress
+from upscale.engines import Progress, graph
 from upscale.engines.graph import build_end, build_unit, unit_inputs, unit_layers
 from upscale.engines.run import run_bands
-from upscale.errors import EngineError, NotFiniteError
+from upscale.errors import NotFiniteError
 from upscale.image import Array, Floats, from_float
 from upscale.rows import unshuffled
 from upscale.stages import Stage, stages
@@ -27,7 +27,7 @@ _CONFIG = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
 _POLL_MS = 100
 """How often a running graph is left to look for Ctrl-C."""
 
-_KEPT_GRAPHS = 40
+_KEPT_GRAPHS = 80
 """Compiled graphs that are kept: the shapes of a large picture's bands, or of a folder's different sizes."""
 
 _WORKING_GRAPHS = 4
@@ -41,15 +41,11 @@ class OpenVinoEngine:
     device = "cpu"
 
     def __init__(self, checkpoint: Checkpoint, precision: Literal["fp32", "bf16"]) -> None:
-        try:
-            import openvino
-        except ImportError as error:
-            raise EngineError("the openvino package is not installed; use --engine torch") from error
         self.spec = checkpoint.spec
         self.precision: str = precision
-        self.version: str = openvino.__version__.split("-")[0]
+        self.version: str = graph.ov.__version__.split("-")[0]
         self._weights = checkpoint.arrays
-        self._core: Any = openvino.Core()
+        self._core: Any = graph.ov.Core()
         self._graphs: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
         self._units: dict[int, list[Any]] = {}
         self._deep = False
@@ -65,6 +61,8 @@ class OpenVinoEngine:
     ) -> Iterator[Array]:
         self._deep = np.dtype(dtype) != np.uint8
         factor = self.spec.unshuffle
+        if width % factor or height % factor:
+            raise ValueError(f"{self.spec.name} needs sides that are multiples of {factor}, not {width}×{height}")
         chain = stages(self.spec)
         return run_bands(self, chain, height // factor, plan, unshuffled(rows, factor), dtype, progress)
 

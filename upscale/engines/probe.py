@@ -39,7 +39,10 @@ def trusted(engine: Engine, checkpoint: Checkpoint) -> bool:
     known = _remembered(place)
     if key in known:
         return known[key] >= LIMITS_DB[engine.precision]
-    psnr = agreement(engine, checkpoint)
+    try:
+        psnr = agreement(engine, checkpoint)
+    except OutOfMemoryError:
+        return False  # says nothing about the engine: asked again the next time
     _remember(place, {**known, key: round(psnr, 2)})
     return psnr >= LIMITS_DB[engine.precision]
 
@@ -59,7 +62,7 @@ def _psnr(engine: Engine, checkpoint: Checkpoint, dtype: npt.DTypeLike, peak: fl
     wanted = np.concatenate(list(ReferenceEngine(checkpoint).run(iter([picture]), side, side, plan, dtype)))
     try:
         got = np.concatenate(list(engine.run(iter([picture]), side, side, plan, dtype)))
-    except (NotFiniteError, OutOfMemoryError):
+    except NotFiniteError:
         return -math.inf
     error = float(np.mean((got.astype(np.float64) - wanted.astype(np.float64)) ** 2)) / peak**2
     return PERFECT_DB if error == 0 else -10 * math.log10(error)

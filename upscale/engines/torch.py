@@ -54,6 +54,8 @@ class TorchEngine:
         progress: Progress | None = None,
     ) -> Iterator[Array]:
         factor = self.spec.unshuffle
+        if width % factor or height % factor:
+            raise ValueError(f"{self.spec.name} needs sides that are multiples of {factor}, not {width}×{height}")
         backend = _Bands(self._network(deep=np.dtype(dtype) != np.uint8), self._device, self.precision)
         bands = run_bands(backend, stages(self.spec), height // factor, plan, unshuffled(rows, factor), dtype, progress)
         while True:
