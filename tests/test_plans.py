@@ -69,7 +69,7 @@ def test_no_rung_with_the_same_trunk_needs_more_than_the_one_before(
     spec: ModelSpec, size: tuple[int, int], engine: str, deep: bool
 ) -> None:
     plans = ladder(spec, *size, "auto")
-    needs = [bytes_needed(spec, *size, plan, 2, engine=engine, deep=deep) for plan in plans]
+    needs = [bytes_needed(spec, *size, plan, 2, engine=engine, device="cpu", deep=deep) for plan in plans]
     banded = [plan.rows < size[1] // spec.unshuffle for plan in plans]
     for k in range(1, len(plans)):
         if banded[k] == banded[k - 1]:
@@ -80,7 +80,7 @@ def test_no_rung_with_the_same_trunk_needs_more_than_the_one_before(
 @pytest.mark.parametrize("engine", ["openvino", "torch"])
 def test_bands_need_far_less_of_a_large_picture_than_one_piece(spec: ModelSpec, engine: str) -> None:
     plans = ladder(spec, 4000, 6000, "auto")
-    needs = [bytes_needed(spec, 4000, 6000, plan, 2, engine=engine, deep=False) for plan in plans]
+    needs = [bytes_needed(spec, 4000, 6000, plan, 2, engine=engine, device="cpu", deep=False) for plan in plans]
     assert needs[-1] < 0.08 * needs[0]
     assert min(needs) == needs[-1]
 
@@ -89,7 +89,7 @@ def test_bands_need_far_less_of_a_large_picture_than_one_piece(spec: ModelSpec, 
 @pytest.mark.parametrize("engine", ["openvino", "torch"])
 def test_bands_of_a_taller_picture_need_no_more(spec: ModelSpec, engine: str) -> None:
     """Only what is cut off at the bottom of a low picture makes it cheaper."""
-    needs = [bytes_needed(spec, 1000, h, Plan(64, 8), 2, engine=engine, deep=False) for h in (8000, 16000, 64000)]
+    needs = [bytes_needed(spec, 1000, h, Plan(64, 8), 2, engine=engine, device="cpu", deep=False) for h in (8000, 16000, 64000)]
     assert len(set(needs)) == 1
 
 
@@ -97,7 +97,7 @@ def test_low_precision_never_needs_more_and_deep_results_never_less() -> None:
     for spec in OURS:
         for engine in ("openvino", "torch"):
             need = {
-                (value, deep): bytes_needed(spec, 512, 512, Plan(512, 32), value, engine=engine, deep=deep)
+                (value, deep): bytes_needed(spec, 512, 512, Plan(512, 32), value, engine=engine, device="cpu", deep=deep)
                 for value in (2, 4)
                 for deep in (False, True)
             }
@@ -148,7 +148,7 @@ def test_foreign_networks_get_windows_that_become_smaller() -> None:
     assert [plan.rows for plan in ladder(FOREIGN, 800, 600, 100)] == [100, 64]
     assert [plan.rows for plan in ladder(FOREIGN, 40, 30, "auto")] == [40]
     needs = [
-        bytes_needed(FOREIGN, 800, 600, plan, 4, engine="torch", deep=False)
+        bytes_needed(FOREIGN, 800, 600, plan, 4, engine="torch", device="cpu", deep=False)
         for plan in ladder(FOREIGN, 800, 600, "whole")
     ]
     assert needs == sorted(needs, reverse=True)
@@ -227,5 +227,5 @@ def test_bytes_needed_are_what_a_run_takes(
     run = [sys.executable, "-c", MEASURED, model, engine, precision, str(side), str(rows), str(tail), "uint8"]
     done = subprocess.run(run, cwd=REPOSITORY, env=dict(os.environ), capture_output=True, text=True, check=True)
     value_bytes = 4 if precision == "fp32" else 2
-    said = bytes_needed(load(model).spec, side, side, Plan(rows, tail), value_bytes, engine=engine, deep=False)
+    said = bytes_needed(load(model).spec, side, side, Plan(rows, tail), value_bytes, engine=engine, device="cpu", deep=False)
     assert LOWEST <= said / int(done.stdout) <= HIGHEST, f"said {said >> 20} MB, took {int(done.stdout) >> 20} MB"

@@ -88,7 +88,8 @@ def test_8_bit_color_comes_back_as_it_went(tmp_path: Path, small: Pixels, suffix
     if suffix.lower() in (".png", ".tif", ".tiff"):
         assert np.array_equal(back.rgb, small)
     else:
-        assert np.abs(back.rgb.astype(int) - small).mean() < 6, "quality is high, and channels keep their order"
+        worst = 16 if suffix == ".webp" else 6  # lossy WebP has half the color resolution, and these are hard edges
+        assert np.abs(back.rgb.astype(int) - small).mean() < worst, "channels keep their order"
     assert opened(path).format == format_of(path)
 
 
@@ -494,7 +495,7 @@ def test_row_7_a_failed_check_leaves_the_old_file(
     path.write_bytes(b"old")
     before = sorted(tmp_path.iterdir())
     monkeypatch.setattr(Pil.Image, "save", wrong)
-    with pytest.raises(Exception, match=r"a\.png|truncated|broken|cut"):
+    with pytest.raises(OutputError, match=r"a\.png"):
         write(path, Image(small))
     assert path.read_bytes() == b"old"
     assert sorted(tmp_path.iterdir()) == before

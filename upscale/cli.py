@@ -13,6 +13,7 @@ from upscale import __version__
 from upscale.errors import UpscaleError
 
 if TYPE_CHECKING:
+    from upscale.checkpoint import Checkpoint
     from upscale.enlarge import Enlarger
     from upscale.media.folder import Task
     from upscale.pipeline import Outcome
@@ -69,7 +70,7 @@ class _Number(click.FloatRange):
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="File (one input) or folder for the results.")
-@click.option("--scale", type=_Number(0.5, 16), help="How much larger, 0.5 to 16. [default: 4]")
+@click.option("--scale", type=_Number(0.5, 16), help="How much larger, 0.5 to 16. [default: the model's own, 4 for most]")
 @click.option("--model", default="x4plus", show_default=True, help="A name (`upscale-models list`) or a file.")
 @click.option("--denoise", type=_Number(0, 1), help="How strongly noise is removed; only with general-x4v3.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
@@ -140,30 +141,26 @@ def main() -> None:
 
 def _run(options: Options) -> int:
     from upscale.media.folder import Places, tasks
+    from upscale.model import open_model
 
-    scale = _scale(options)
+    checkpoint = open_model(options.model, options.denoise)
+    scale = float(checkpoint.spec.scale if options.scale is None else options.scale)
     try:
         found = tasks(options.inputs, Places(options.out, scale, options.recursive, options.overwrite))
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     if all(task.error is not None for task in found):
         return _finish([_refused(task, options) for task in found], options)
-    enlarger = _open(options)
+    enlarger = _open(checkpoint, options)
     if options.dry_run:
         return _dry_run(found, enlarger, scale, options)
     return _enlarge(found, enlarger, scale, options)
 
 
-def _scale(options: Options) -> float:
-    return 4.0 if options.scale is None else options.scale
-
-
-def _open(options: Options) -> "Enlarger":
+def _open(checkpoint: "Checkpoint", options: Options) -> "Enlarger":
     from upscale.engines.choose import Wish
     from upscale.enlarge import Enlarger
-    from upscale.model import open_model
 
-    checkpoint = open_model(options.model, options.denoise)
     wish = Wish(options.engine, options.device, options.precision)
     enlarger = Enlarger(checkpoint, wish, options.tile, options.wrap, lambda text: _say(f"warning: {text}", options))
     engine = enlarger.engine

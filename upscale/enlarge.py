@@ -189,7 +189,8 @@ class Enlarger:
         wide, high = width + pad.left + pad.right, height + pad.top + pad.bottom
         plans = ladder(spec, wide, high, self._tile)
         value_bytes = 4 if self.engine.precision == "fp32" else 2
-        needs = [bytes_needed(spec, wide, high, plan, value_bytes, deep=deep) for plan in plans]
+        where = {"engine": self.engine.name, "device": self.engine.device}
+        needs = [bytes_needed(spec, wide, high, plan, value_bytes, **where, deep=deep) for plan in plans]
         budget = int(_SHARE_OF_FREE * free_bytes(self.engine.device))
         if self._budget is not None:
             budget = min(budget, self._budget)

@@ -1,7 +1,7 @@
 """Which plans exist for a picture, from the fastest to the one that needs least memory, and what each needs.
 
 The ladder: trunk in one piece with smaller and smaller tail bands, then a banded trunk, then smaller bands. What a plan
-needs is an estimate (measured on x4plus-anime and animevideov3, within a third); when it was too low, an engine says so
+needs is an estimate (checked on x4plus-anime and animevideov3 on a CPU: up to twice the truth, never less); when it was too low, an engine says so
 (OutOfMemoryError) and the next plan is taken.
 """
 
@@ -22,8 +22,18 @@ _WINDOWS = (256, 128, 64)
 _FOREIGN_VALUES = 500
 """Values alive per output pixel of a foreign network: a guess on the safe side, transformers being the worst."""
 
-_MARGIN = 1.3
+_TRUNK_BYTES = {"openvino": 46, "torch": 18}
+"""Bytes alive for each feature pixel and channel of a unit's widest input, on a CPU in any precision. Measured:
+OpenVINO holds several graphs with fp32 sums between their layers, torch unrolls a convolution's input."""
+
+_GPU_VALUES = 3
+"""The same in values, on a GPU: a dense block's input, its concatenation, and the next one being made."""
+
+_TAIL_BYTES = {"openvino": 6, "torch": 4}
 _STREAM_BYTES = 4
+_MARGIN = 1.25
+_ALWAYS = 128 << 20
+"""Compiled graphs, and what a heap keeps for itself."""
 
 
 def check_tile(tile: Tile) -> Tile:
@@ -49,7 +59,9 @@ def ladder(spec: ModelSpec, width: int, height: int, tile: Tile) -> list[Plan]:
     return plans
 
 
-def bytes_needed(spec: ModelSpec, width: int, height: int, plan: Plan, value_bytes: int, *, deep: bool) -> int:
+def bytes_needed(
+    spec: ModelSpec, width: int, height: int, plan: Plan, value_bytes: int, *, engine: str, device: str, deep: bool
+) -> int:
     """An estimate of the memory that a plan needs beside the weights, the input and the output.
 
     `value_bytes`: of one value inside the trunk (2 or 4). `deep`: more than 8 bits are wanted of the result.
@@ -58,13 +70,14 @@ def bytes_needed(spec: ModelSpec, width: int, height: int, plan: Plan, value_byt
         pixels = min(height, plan.rows + 64) * min(width, plan.rows + 64)
         return pixels * _FOREIGN_VALUES * spec.scale**2 * value_bytes
     rows, columns = height // spec.unshuffle, width // spec.unshuffle
+    on_gpu = device != "cpu"
     radius = 5 if spec.arch == "rrdb" else UNITS_PER_BLOCK
-    trunk_rows = min(rows, plan.rows + 2 * radius)
-    trunk = trunk_rows * _trunk_values(spec) * value_bytes
-    kept = 4 * rows if plan.rows >= rows else min(4 * rows, 3 * trunk_rows + unit_count(spec) * (2 * radius + 2))
-    streams = kept * spec.features * _STREAM_BYTES
-    tail = (min(rows, plan.tail_rows) + 6) * _tail_values(spec) * (4 if deep else 2 + value_bytes // 2)
-    return int(_MARGIN * columns * (trunk + streams + tail))
+    band = min(rows, plan.rows + 2 * radius)
+    trunk = band * _widest(spec) * (_GPU_VALUES * value_bytes if on_gpu else _TRUNK_BYTES[engine])
+    streams = _kept_rows(spec, rows, plan, band, radius) * spec.features * _STREAM_BYTES
+    tail_bytes = (4 if deep else 2 + value_bytes // 2) if on_gpu else _TAIL_BYTES[engine]
+    tail = (min(rows, plan.tail_rows) + 6) * _tail_values(spec) * tail_bytes
+    return int(_MARGIN * columns * (trunk + streams + tail)) + _ALWAYS
 
 
 def first_that_fits(plans: list[Plan], needs: list[int], budget: int) -> int:
@@ -91,11 +104,17 @@ def _window_edges(side: int, tile: Tile) -> list[int]:
     return [first, *(edge for edge in _WINDOWS if edge < first)]
 
 
-def _trunk_values(spec: ModelSpec) -> int:
-    """Alive at once in a dense block: its input pieces, their concatenation, and the next one being made."""
-    if spec.arch == "rrdb":
-        return 2 * (spec.features + 4 * spec.growth) + 2 * spec.growth
-    return 3 * spec.features
+def _widest(spec: ModelSpec) -> int:
+    """Channels of the widest input of a unit's convolutions."""
+    return spec.features + 4 * spec.growth if spec.arch == "rrdb" else spec.features
+
+
+def _kept_rows(spec: ModelSpec, rows: int, plan: Plan, band: int, radius: int) -> int:
+    """Rows of features handed from unit to unit: input, output and, in an RRDBNet, two residuals around them."""
+    streams = 4 if spec.arch == "rrdb" else 2
+    if plan.rows >= rows:
+        return streams * rows
+    return min(streams * rows, (streams - 1) * band + unit_count(spec) * (2 * radius + 2))
 
 
 def _tail_values(spec: ModelSpec) -> int:

@@ -70,7 +70,7 @@ def resampled(
     for band in stream:
         held = band if held is None else np.concatenate((held, band))
         ready = held_from + held.shape[0]
-        stop = int(np.searchsorted(vertical.first + taps, ready, side="right"))
+        stop = int((vertical.first + taps <= ready).sum())  # rows come in order, so these are the first ones
         if stop <= row:
             continue
         columns = _vertical(held, held_from, vertical, row, stop)

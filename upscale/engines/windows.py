@@ -39,7 +39,12 @@ def open_foreign(path: Path) -> Checkpoint:
 
 def _descriptor(path: Path) -> Any:
     try:
-        from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
+        # spandrel is typed, but does not say so
+        from spandrel import (  # pyright: ignore[reportMissingTypeStubs]
+            ImageModelDescriptor,
+            ModelLoader,
+            UnsupportedModelError,
+        )
     except ImportError as error:
         remedy = "pip install 'upscale[all-archs]' adds 40 more"
         raise ModelError(f"{path}: neither an RRDBNet nor an SRVGGNetCompact; {remedy}") from error

@@ -177,6 +177,8 @@ class StillSink:
                 self._check(temporary)
         except OSError as failed:
             raise OutputError(f"{self._path}: cannot be written ({failed.strerror or failed})") from failed
+        except SyntaxError as failed:
+            raise OutputError(f"{self._path}: what was written cannot be read again ({failed})") from failed
 
     def _encode(self, path: Path) -> None:
         pixels = self._rgb if self._alpha is None else np.dstack((self._rgb, self._alpha))
