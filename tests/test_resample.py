@@ -1,6 +1,7 @@
 """The final resampling: the same in any bands, Pillow's away from the rim, and never a shift."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def test_any_bands_give_the_whole_bit_for_bit(
     ends = [0, *sorted(data.draw(st.sets(st.integers(1, max(1, old[0] - 1)), max_size=8)) - {old[0]}), old[0]]
 
     def stream() -> Iterator[Floats]:
-        for start, stop in zip(ends, ends[1:], strict=False):
+        for start, stop in pairwise(ends):
             yield pixels[start:stop]
 
     got = np.concatenate(list(resampled(stream(), old, new, kernel)))
@@ -84,9 +85,7 @@ def test_interior_is_pillows(kernel: Kernel, old: tuple[int, int], new: tuple[in
 
 @settings(max_examples=80, deadline=None)
 @given(sizes(), st.sampled_from(KERNELS), st.sampled_from([0.0, 1 / 255, 0.5, 1.0]))
-def test_flat_colors_stay_flat(
-    both: tuple[tuple[int, int], tuple[int, int]], kernel: Kernel, value: float
-) -> None:
+def test_flat_colors_stay_flat(both: tuple[tuple[int, int], tuple[int, int]], kernel: Kernel, value: float) -> None:
     old, new = both
     flat = np.full((*old, 3), value, np.float32)
     np.testing.assert_allclose(resize(flat, new, kernel), value, atol=2e-6, rtol=0)

@@ -1,6 +1,7 @@
 """Streams of row bands give what the whole picture would, however they are cut."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ def cut(pixels: Floats, data: st.DataObject) -> Iterator[Floats]:
     height = pixels.shape[0]
     inner = data.draw(st.sets(st.integers(1, height - 1), max_size=6)) if height > 1 else set()
     ends = [0, *sorted(inner), height]
-    return iter([pixels[start:stop] for start, stop in zip(ends, ends[1:], strict=False)])
+    return iter([pixels[start:stop] for start, stop in pairwise(ends)])
 
 
 def by_hand(pixels: Floats, padding: Padding) -> Floats:

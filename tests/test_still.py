@@ -152,7 +152,7 @@ def test_row_15_gray_stays_gray(tmp_path: Path, small: Pixels, mode: str, writte
     Pil.fromarray(small).convert(mode).save(path)
     image = read_image(path)
     assert image.color.gray
-    tinted = np.clip(image.rgb.astype(int) + [0, 3, 6], 0, 255).astype(np.uint8)
+    tinted = np.clip(image.rgb.astype(int) + np.array([0, 3, 6]), 0, 255).astype(np.uint8)
     write(path, replace(image, rgb=tinted))
     picture = opened(path)
     assert picture.mode == written
@@ -193,9 +193,7 @@ def orient(small: Pixels, path: Path, orientation: int) -> Pixels:
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_row_18_orientation_is_applied_and_reset(
-    tmp_path: Path, small: Pixels, suffix: str, orientation: int
-) -> None:
+def test_row_18_orientation_is_applied_and_reset(tmp_path: Path, small: Pixels, suffix: str, orientation: int) -> None:
     path = tmp_path / f"a{suffix}"
     upright = orient(small, path, orientation)
     assert upright.shape[:2] == ((17, 12) if orientation >= 5 else (12, 17))

@@ -144,7 +144,7 @@ def _dtype(pixels: Array) -> type[np.uint8 | np.uint16 | np.float32]:
 
 def _as_image(pixels: Array) -> tuple[Image, int]:
     """The picture as an Image, and how many channels it had."""
-    channels = 1 if pixels.ndim == 2 else pixels.shape[-1]
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
     if pixels.ndim not in (2, 3) or channels not in (1, 3, 4) or 0 in pixels.shape:
         raise ValueError(f"a picture is (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), not {pixels.shape}")
     if channels == 1:

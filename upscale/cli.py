@@ -70,7 +70,9 @@ class _Number(click.FloatRange):
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="File (one input) or folder for the results.")
-@click.option("--scale", type=_Number(0.5, 16), help="How much larger, 0.5 to 16. [default: the model's own, 4 for most]")
+@click.option(
+    "--scale", type=_Number(0.5, 16), help="How much larger, 0.5 to 16. [default: the model's own, 4 for most]"
+)
 @click.option("--model", default="x4plus", show_default=True, help="A name (`upscale-models list`) or a file.")
 @click.option("--denoise", type=_Number(0, 1), help="How strongly noise is removed; only with general-x4v3.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
@@ -179,7 +181,8 @@ def _enlarge(found: "list[Task]", enlarger: "Enlarger", scale: float, options: O
     with Bars(len(found), quiet=options.quiet or not watched) as bars:
         for outcome in run(found, enlarger, scale, bars.picture):
             bars.finished(outcome.record)
-            _show(outcome, options)
+            with bars.aside():
+                _show(outcome, options)
             outcomes.append(outcome)
     return _finish(outcomes, options)
 

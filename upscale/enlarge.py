@@ -19,7 +19,7 @@ from upscale.engines.choose import Wish, choose, open_engine
 from upscale.engines.machine import free_bytes
 from upscale.errors import NotFiniteError, OutOfMemoryError
 from upscale.image import Array, Floats, Image, from_float, to_float
-from upscale.plans import Tile, bytes_needed, first_that_fits, ladder, passes
+from upscale.plans import Rung, Tile, bytes_needed, fitting, ladder, passes
 from upscale.resample import catmull_rom, resampled
 from upscale.rows import Padding, RowReader, bands, cropped, padded
 
@@ -98,16 +98,15 @@ class Enlarger:
         if not 0.5 <= scale <= 16:
             raise ValueError(f"the scale must lie in 0.5..16, not {scale:g}")
         count = passes(scale, self.scale)
-        plans: list[Plan] = []
-        total = 0
-        for index in reversed(range(count)):  # the largest pass chooses first; all of them are under way at once
-            deep = not self._is_last(index, count, width, height, scale) or np.dtype(dtype) != np.uint8
+        last = self._is_last(count - 1, count, width, height, scale)
+        ladders: list[list[Rung]] = []
+        for index in range(count):
+            deep = np.dtype(dtype) != np.uint8 or not last or index < count - 1
             grown = self.scale**index
-            plan, need = self._plan(width * grown, height * grown, deep, total)
-            plans.insert(0, plan)
-            total += need
+            ladders.append(self._ladder(width * grown, height * grown, deep))
+        rungs = fitting(ladders, self._allowed()) if ladders else []
         size = max(1, round(width * scale)), max(1, round(height * scale))
-        return Job(width, height, scale, count, *size, tuple(plans), total)
+        return Job(width, height, scale, count, *size, tuple(plan for plan, _ in rungs), sum(need for _, need in rungs))
 
     def enlarge(self, image: Image, scale: float, progress: Progress | None = None) -> Image:
         """The whole result in memory."""
@@ -183,23 +182,23 @@ class Enlarger:
         right, bottom = x + -(width + 2 * x) % multiple, y + -(height + 2 * y) % multiple
         return Padding(x, right, y, bottom, wrap_x, wrap_y)
 
-    def _plan(self, width: int, height: int, deep: bool, taken: int) -> tuple[Plan, int]:
-        """One pass's plan and its need, where the other passes take `taken` bytes."""
-        spec, pad = self._checkpoint.spec, self._padding(width, height)
-        wide, high = width + pad.left + pad.right, height + pad.top + pad.bottom
-        plans = ladder(spec, wide, high, self._tile)
-        value_bytes = 4 if self.engine.precision == "fp32" else 2
-        where = {"engine": self.engine.name, "device": self.engine.device}
-        needs = [bytes_needed(spec, wide, high, plan, value_bytes, **where, deep=deep) for plan in plans]
-        budget = int(_SHARE_OF_FREE * free_bytes(self.engine.device))
-        if self._budget is not None:
-            budget = min(budget, self._budget)
-        index = first_that_fits(plans, needs, budget - taken)
-        return plans[index], needs[index]
+    def _ladder(self, width: int, height: int, deep: bool) -> list[Rung]:
+        """The plans of one pass over a picture of this size, and what each needs."""
+        spec, engine, pad = self._checkpoint.spec, self.engine, self._padding(width, height)
+        size = width + pad.left + pad.right, height + pad.top + pad.bottom
+        value_bytes = 4 if engine.precision == "fp32" else 2
+        where = {"engine": engine.name, "device": engine.device}
+        plans = ladder(spec, *size, self._tile)
+        return [(plan, bytes_needed(spec, *size, plan, value_bytes, **where, deep=deep)) for plan in plans]
+
+    def _allowed(self) -> int:
+        """Bytes that a job may need: a share of what is free, and less than what has failed before."""
+        share = int(_SHARE_OF_FREE * free_bytes(self.engine.device))
+        return share if self._budget is None else min(share, self._budget)
 
     def _less_memory(self, job: Job, dtype: npt.DTypeLike, error: OutOfMemoryError) -> None:
         """The next rung: a budget below what has just failed, or the CPU where no smaller plan is left."""
-        self._budget = int(0.8 * job.bytes_needed)
+        self._budget = job.bytes_needed - 1
         smaller = self.job(job.width, job.height, job.scale, dtype)
         if smaller.bytes_needed < job.bytes_needed:
             rows = ", ".join(f"{plan.rows}+{plan.tail_rows}" for plan in smaller.plans)

@@ -1,10 +1,11 @@
 """Which plans exist for a picture, from the fastest to the one that needs least memory, and what each needs.
 
 The ladder: trunk in one piece with smaller and smaller tail bands, then a banded trunk, then smaller bands. What a plan
-needs is an estimate (checked on x4plus-anime and animevideov3 on a CPU: up to twice the truth, never less); when it was too low, an engine says so
+needs is an estimate (on a CPU up to twice the truth, see tests/test_plans.py); where it was too low, an engine says so
 (OutOfMemoryError) and the next plan is taken.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 from upscale.bands import GRAIN, MIN_ROWS, Plan
@@ -15,6 +16,9 @@ from upscale.stages import UNITS_PER_BLOCK, unit_count
 Tile = Literal["auto", "whole"] | int
 """How a picture may be cut: as memory allows, in one piece, or in bands of at most so many input rows (though never
 less than MIN_ROWS rows of features)."""
+
+Rung = tuple[Plan, int]
+"""A plan and the bytes it needs."""
 
 _TAIL_ROWS = (32, 16, 8)
 _BAND_ROWS = (256, 128, 64, 48, 32, MIN_ROWS)
@@ -55,7 +59,7 @@ def ladder(spec: ModelSpec, width: int, height: int, tile: Tile) -> list[Plan]:
     largest = limit - limit % GRAIN if limit < rows else _BAND_ROWS[0]
     for band in (largest, *(band for band in _BAND_ROWS if band < largest)):
         if band < rows:
-            plans.append(Plan(band, _TAIL_ROWS[1] if band >= 64 else _TAIL_ROWS[2]))
+            plans.append(Plan(band, _TAIL_ROWS[1] if band >= 48 else _TAIL_ROWS[2]))
     return plans
 
 
@@ -80,10 +84,15 @@ def bytes_needed(
     return int(_MARGIN * columns * (trunk + streams + tail)) + _ALWAYS
 
 
-def first_that_fits(plans: list[Plan], needs: list[int], budget: int) -> int:
-    """The first plan that fits into `budget` bytes, else the one that needs least."""
-    fitting = [index for index, need in enumerate(needs) if need <= budget]
-    return fitting[0] if fitting else needs.index(min(needs))
+def fitting(ladders: Sequence[Sequence[Rung]], budget: int) -> list[Rung]:
+    """For each pass over a picture the first rung with which all passes together, being under way at once, stay within
+    `budget` bytes; where there is none, the one that needs least. The last and largest pass has the first choice."""
+    chosen: list[Rung] = []
+    for index in reversed(range(len(ladders))):
+        left = budget - sum(min(_needs(rungs)) for rungs in ladders[:index]) - sum(_needs(chosen))
+        rungs = ladders[index]
+        chosen.insert(0, next((rung for rung in rungs if rung[1] <= left), min(rungs, key=lambda rung: rung[1])))
+    return chosen
 
 
 def passes(scale: float, native: int) -> int:
@@ -94,6 +103,10 @@ def passes(scale: float, native: int) -> int:
     while native > 1 and native**count < scale * (1 - 1e-9):
         count += 1
     return count
+
+
+def _needs(rungs: Sequence[Rung]) -> list[int]:
+    return [need for _, need in rungs]
 
 
 def _window_edges(side: int, tile: Tile) -> list[int]:

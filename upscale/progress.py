@@ -1,5 +1,7 @@
 """Progress bars: one over the files, one within a large picture. Silent when nobody is looking."""
 
+import contextlib
+from collections.abc import Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -50,6 +52,17 @@ class Bars:
         elapsed = self._files.format_dict["elapsed"] or 1e-9
         self._files.set_postfix_str(f"{self._pixels / elapsed / 1e6:.2f} Mpixel/s out")
         self._files.update()
+
+    @contextlib.contextmanager
+    def aside(self) -> Generator[None]:
+        """A block that prints: the bars make way for it and come back below."""
+        bars = [bar for bar in (self._files, self._picture) if bar is not None and not bar.disable]
+        shown = [bar for bar in bars if bar.last_print_t >= bar.start_t + bar.delay]
+        for bar in shown:
+            bar.clear()
+        yield
+        for bar in shown:
+            bar.refresh()
 
     def _close_picture(self) -> None:
         if self._picture is not None:

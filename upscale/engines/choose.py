@@ -56,6 +56,8 @@ def open_engine(checkpoint: Checkpoint, name: str, device: str, precision: str) 
     if name == "openvino":
         if device != "cpu" or precision == "fp16":
             raise EngineError(f"openvino runs on the CPU in fp32 or bf16 here, not on {device} in {precision}")
+        if not has_openvino():
+            raise EngineError("the openvino package is not installed; pip install openvino, or use --engine torch")
         from upscale.engines.openvino import OpenVinoEngine
 
         return OpenVinoEngine(checkpoint, "bf16" if precision == "bf16" else "fp32")
@@ -88,8 +90,6 @@ def _device(wish: Wish) -> tuple[str, str]:
 
 
 def _engine(wish: Wish, device: str) -> tuple[str, str]:
-    if wish.engine == "openvino" and not has_openvino():
-        raise EngineError("the openvino package is not installed; pip install openvino, or use --engine torch")
     if wish.engine != "auto":
         return wish.engine, f"{wish.engine} as asked"
     if device == "cpu" and has_openvino():

@@ -4,6 +4,7 @@ Neighboring windows see `HALO` pixels beyond their own and are blended linearly 
 a little from the whole's; the networks of this repository do not need this.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,9 @@ def _descriptor(path: Path) -> Any:
         remedy = "pip install 'upscale[all-archs]' adds 40 more"
         raise ModelError(f"{path}: neither an RRDBNet nor an SRVGGNetCompact; {remedy}") from error
     try:
-        descriptor = ModelLoader(device="cpu").load_from_file(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch deprecates in spandrel's code is no user's business
+            descriptor = ModelLoader(device="cpu").load_from_file(path)
     except UnsupportedModelError as error:
         raise ModelError(f"{path}: an architecture that neither this program nor spandrel knows") from error
     except (RuntimeError, ValueError, KeyError, OSError) as error:
@@ -120,8 +123,10 @@ class _Windows:
         carried = torch.empty((0, self._width * s, 3))
         for start, stop in self._rows:
             low, high = max(0, start - self._halo), min(self._height, stop + self._halo)
-            held = np.concatenate((held[low - held_from :], reader.read(high - held_from - held.shape[0])))
-            held_from = low
+            missing = high - held_from - held.shape[0]  # none where the halo before has reached the rim already
+            held, held_from = held[low - held_from :], low
+            if missing:
+                held = np.concatenate((held, reader.read(missing)))
             weight = profile(self._height, start, stop, self._halo, s)
             first = max(0, start - self._halo // 2)
             strip = (self._strip(held, enlarge) * weight[:, None, None])[(first - low) * s :]
