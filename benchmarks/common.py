@@ -54,7 +54,9 @@ def by_hand(checkpoint: Checkpoint, pixels: Floats, hint: str) -> Callable[[], F
         x = graph.dense_block(rows, layers, [x, residual] if ends else [x])
         residual = x if ends else residual
     result = graph.channels_last(graph.rrdb_tail(rows, spec, weights, [x, first], low=False))
-    compiled = graph.ov.Core().compile_model(graph.ov.Model([result], [parameter]), "CPU", {"INFERENCE_PRECISION_HINT": hint})
+    compiled = graph.ov.Core().compile_model(
+        graph.ov.Model([result], [parameter]), "CPU", {"INFERENCE_PRECISION_HINT": hint}
+    )
     request = compiled.create_infer_request()
     return lambda: np.clip(request.infer([pixels[np.newaxis]])[0][0], 0, 1)
 

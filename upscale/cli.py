@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -182,7 +183,7 @@ def _enlarge(found: "list[Task]", enlarger: "Enlarger", scale: float, options: O
         for outcome in run(found, enlarger, scale, bars.picture):
             bars.finished(outcome.record)
             with bars.aside():
-                _show(outcome, options)
+                _show(outcome, options, told=enlarger.warnings)
             outcomes.append(outcome)
     return _finish(outcomes, options)
 
@@ -195,13 +196,14 @@ def _refused(task: "Task", options: Options) -> "Outcome":
     return outcome
 
 
-def _show(outcome: "Outcome", options: Options) -> None:
+def _show(outcome: "Outcome", options: Options, told: Sequence[str] = ()) -> None:
+    """Prints one input's outcome; warnings that were `told` when they arose are not repeated."""
     record = outcome.record
     if options.json:
         import json
 
         click.echo(json.dumps(record.as_dict()))
-    for warning in record.warnings:
+    for warning in (warning for warning in record.warnings if warning not in told):
         _say(f"warning: {record.output}: {warning}", options)
     if record.status == "failed":
         click.echo(f"upscale: failed: {record.error}", err=True)

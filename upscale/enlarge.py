@@ -198,7 +198,8 @@ class Enlarger:
 
     def _less_memory(self, job: Job, dtype: npt.DTypeLike, error: OutOfMemoryError) -> None:
         """The next rung: a budget below what has just failed, or the CPU where no smaller plan is left."""
-        self._budget = job.bytes_needed - 1
+        # One pass takes rung by rung; of several, whose rungs combine in a hundred ways, a tenth less each time.
+        self._budget = job.bytes_needed - 1 if job.passes == 1 else int(0.9 * job.bytes_needed)
         smaller = self.job(job.width, job.height, job.scale, dtype)
         if smaller.bytes_needed < job.bytes_needed:
             rows = ", ".join(f"{plan.rows}+{plan.tail_rows}" for plan in smaller.plans)

@@ -58,9 +58,7 @@ def build_unit(
     rows = Rows(step.top, step.bottom)
     inputs = [channels_first(parameter) for parameter in features]
     layers = iter(taken)
-    result = (
-        dense_block(rows, layers, inputs) if spec.arch == "rrdb" else _hidden(rows, spec, stage, layers, inputs[0])
-    )
+    result = dense_block(rows, layers, inputs) if spec.arch == "rrdb" else _hidden(rows, spec, stage, layers, inputs[0])
     return ov.Model([channels_last(result)], [*features, *taken])
 
 

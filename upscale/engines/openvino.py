@@ -27,8 +27,8 @@ _CONFIG = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
 _POLL_MS = 100
 """How often a running graph is left to look for Ctrl-C."""
 
-_KEPT_GRAPHS = 80
-"""Compiled graphs that are kept: the shapes of a large picture's bands, or of a folder's different sizes."""
+_KEPT_GRAPHS = 16
+"""Compiled graphs that are kept, by last use: enough for the middle of a picture, or for a folder of a few sizes."""
 
 _WORKING_GRAPHS = 4
 """Compiled graphs that keep their working memory too: those that alternate in the middle of a picture."""
@@ -111,14 +111,25 @@ class OpenVinoEngine:
         key = (stage.role, layers, *shapes, step.top, step.bottom, self._deep and stage.role == "tail")
         if key in self._graphs:
             self._graphs.move_to_end(key)
-            return self._graphs[key][1]
-        if len(self._graphs) >= _KEPT_GRAPHS:
+        else:
+            compiled = self._core.compile_model(self._model(stage, step, shapes), "CPU", _CONFIG)
+            self._graphs[key] = compiled, None
+        if len(self._graphs) > _KEPT_GRAPHS:
             self._graphs.popitem(last=False)
-        if len(self._graphs) >= _WORKING_GRAPHS:
-            list(self._graphs.values())[-_WORKING_GRAPHS][0].release_memory()
-        compiled = self._core.compile_model(self._model(stage, step, shapes), "CPU", _CONFIG)
-        self._graphs[key] = compiled, compiled.create_infer_request()
-        return self._graphs[key][1]
+        for idle in list(self._graphs)[:-_WORKING_GRAPHS]:
+            self._idle(idle)
+        compiled, request = self._graphs[key]
+        if request is None:
+            request = compiled.create_infer_request()
+            self._graphs[key] = compiled, request
+        return request
+
+    def _idle(self, key: Any) -> None:
+        """Gives back a graph's working memory: results and intermediate features of a whole band."""
+        compiled, request = self._graphs[key]
+        if request is not None:
+            self._graphs[key] = compiled, None
+            compiled.release_memory()
 
     def _model(self, stage: Stage, step: Step, shapes: list[tuple[int, ...]]) -> Any:
         if stage.role == "unit":

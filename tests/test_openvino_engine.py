@@ -1,0 +1,38 @@
+"""What is the OpenVINO engine's own; the rest stands in the engines' contract."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from upscale.bands import Plan
+from upscale.checkpoint import Checkpoint
+from upscale.engines import openvino
+from upscale.engines.openvino import OpenVinoEngine
+from upscale.spec import ModelSpec
+
+SPEC = ModelSpec("small", "compact", 2, features=8, blocks=3)
+
+
+def run(engine: OpenVinoEngine, height: int, width: int) -> np.ndarray:
+    picture = np.random.default_rng(height * width).random((height, width, 3), dtype=np.float32)
+    return np.concatenate(list(engine.run(iter([picture]), width, height, Plan(height, 8), np.float32)))
+
+
+def test_a_folder_of_many_sizes_does_not_fill_the_memory(
+    random_checkpoint: Callable[[ModelSpec, int], Checkpoint],
+) -> None:
+    engine = OpenVinoEngine(random_checkpoint(SPEC, 0), "fp32")
+    sizes = [(height, width) for height in range(9, 17) for width in (10, 11)]
+    first = [run(engine, *size) for size in sizes]
+    kept = engine._graphs.values()
+    assert len(kept) <= openvino._KEPT_GRAPHS
+    assert sum(request is not None for _, request in kept) <= openvino._WORKING_GRAPHS
+    for size, result in zip(sizes, first, strict=True):
+        np.testing.assert_array_equal(run(engine, *size), result)
+
+
+def test_sides_that_do_not_fit_are_refused(random_checkpoint: Callable[[ModelSpec, int], Checkpoint]) -> None:
+    spec = ModelSpec("x2", "rrdb", 2, features=8, growth=4, blocks=1, unshuffle=2)
+    with pytest.raises(ValueError, match="multiples of 2"):
+        run(OpenVinoEngine(random_checkpoint(spec, 0), "fp32"), 8, 9)
