@@ -63,7 +63,7 @@ def _cuda(checkpoint: Checkpoint) -> tuple[Way, dict[str, Way]]:
 class _Unrounded(OpenVinoEngine):
     """The arithmetic of an 8-bit result, without its rounding."""
 
-    def download(self, rows: Floats, dtype: Any) -> Array:
+    def finished(self, rows: Floats, dtype: Any) -> Array:
         return rows.copy()
 
 

@@ -33,6 +33,9 @@ ONEDNN = {"fp32": 1e-5, "bf16": 5e-3}
 convolutions, may choose another fp32 kernel, which sums in another order. In bf16 mode the first and last convolutions
 are fp32 as well, and where a sum lies just between two bf16 values, the next layers see the other one."""
 
+ONEDNN_LEVELS = {"fp32": 1, "bf16": 2}
+"""The same in 8-bit levels, for which the tail is in bf16 too, whose own steps are up to a level."""
+
 FP32 = 1e-5
 """fp32 against numpy: another order of summation through up to 60 layers."""
 
@@ -136,7 +139,7 @@ def check_equal(engine: Engine, got: Array, wanted: Array) -> None:
         np.testing.assert_allclose(got, wanted, atol=ONEDNN[engine.precision], rtol=0)
         assert np.abs(got - wanted).mean() < 1e-4
     else:
-        assert np.abs(got.astype(int) - wanted.astype(int)).max() <= 1
+        assert np.abs(got.astype(int) - wanted.astype(int)).max() <= ONEDNN_LEVELS[engine.precision]
 
 
 def psnr(got: Array, wanted: Array) -> float:
@@ -304,13 +307,9 @@ def test_pictures_of_different_sizes_alternate(
 
 @by_few
 def test_runs_of_different_depth_may_be_interleaved(
-    request: pytest.FixtureRequest, open_: Open, spec: ModelSpec, small_network: MakeCheckpoint, make_photo: MakePhoto
+    open_: Open, spec: ModelSpec, small_network: MakeCheckpoint, make_photo: MakePhoto
 ) -> None:
-    engine = open_(small_network(spec, 9))
-    if (engine.name, engine.precision, spec.arch) == ("openvino", "bf16", "rrdb"):
-        why = "OpenVinoEngine keeps the depth of the run that was started last, for all of them"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=why))
-    check_interleaved_runs(engine, make_photo(24, 12))
+    check_interleaved_runs(open_(small_network(spec, 9)), make_photo(24, 12))
 
 
 @by_few

@@ -6,6 +6,7 @@ and the picture's last convolution and every sum are fp32. For results of more t
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -48,7 +49,6 @@ class OpenVinoEngine:
         self._core: Any = graph.ov.Core()
         self._graphs: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
         self._units: dict[int, list[Any]] = {}
-        self._deep = False
 
     def run(
         self,
@@ -59,28 +59,18 @@ class OpenVinoEngine:
         dtype: npt.DTypeLike,
         progress: Progress | None = None,
     ) -> Iterator[Array]:
-        self._deep = np.dtype(dtype) != np.uint8
         factor = self.spec.unshuffle
         if width % factor or height % factor:
             raise ValueError(f"{self.spec.name} needs sides that are multiples of {factor}, not {width}×{height}")
-        chain = stages(self.spec)
-        return run_bands(self, chain, height // factor, plan, unshuffled(rows, factor), dtype, progress)
+        backend = _Bands(self, deep=np.dtype(dtype) != np.uint8)
+        return run_bands(backend, stages(self.spec), height // factor, plan, unshuffled(rows, factor), dtype, progress)
 
-    def upload(self, rows: Floats) -> Floats:
-        return np.ascontiguousarray(rows, dtype=np.float32)
-
-    def join(self, parts: list[Floats]) -> Floats:
-        return np.concatenate(parts)
-
-    def crop(self, rows: Floats, start: int, stop: int) -> Floats:
-        return rows[start:stop]
-
-    def compute(self, stage: Stage, step: Step, main: Floats, sides: list[Floats]) -> Floats:
-        features = [main, *sides]
+    def compute(self, stage: Stage, step: Step, features: list[Floats], deep: bool) -> Floats:
+        """One stage's rows; `deep`: for a result of more than 8 bits."""
         inputs: list[Any] = [part[np.newaxis] for part in features]
         if stage.role == "unit":
             inputs += self._unit_inputs(stage.unit)
-        request = self._request(stage, step, features)
+        request = self._request(stage, step, [part.shape for part in features], deep)
         request.start_async(dict(enumerate(inputs)), share_inputs=True)
         try:
             while not request.wait_for(_POLL_MS):
@@ -91,7 +81,8 @@ class OpenVinoEngine:
         result: Floats = request.get_output_tensor(0).data[0]
         return result.copy()  # the tensor belongs to the request, which computes the next band into it
 
-    def download(self, rows: Floats, dtype: npt.DTypeLike) -> Array:
+    def finished(self, rows: Floats, dtype: npt.DTypeLike) -> Array:
+        """Finished rows, clipped and rounded. Raises NotFiniteError."""
         if not np.isfinite(rows).all():
             raise NotFiniteError(f"{self.spec.name}: the network returned NaN or infinity in {self.precision}")
         return from_float(rows, dtype)
@@ -105,14 +96,15 @@ class OpenVinoEngine:
             self._units[unit] = unit_inputs(self.spec, self._weights, unit, self.precision == "bf16")
         return self._units[unit]
 
-    def _request(self, stage: Stage, step: Step, features: list[Floats]) -> Any:
+    def _request(self, stage: Stage, step: Step, shapes: list[tuple[int, ...]], deep: bool) -> Any:
         layers = len(unit_layers(self.spec, stage.unit)) if stage.role == "unit" else 0
-        shapes = [part.shape for part in features]
-        key = (stage.role, layers, *shapes, step.top, step.bottom, self._deep and stage.role == "tail")
+        # bf16 has too few levels for a result of more than 8 bits.
+        low = self.precision == "bf16" and stage.role == "tail" and not deep
+        key = (stage.role, layers, *shapes, step.top, step.bottom, low)
         if key in self._graphs:
             self._graphs.move_to_end(key)
         else:
-            compiled = self._core.compile_model(self._model(stage, step, shapes), "CPU", _CONFIG)
+            compiled = self._core.compile_model(self._model(stage, step, shapes, low), "CPU", _CONFIG)
             self._graphs[key] = compiled, None
         if len(self._graphs) > _KEPT_GRAPHS:
             self._graphs.popitem(last=False)
@@ -131,9 +123,30 @@ class OpenVinoEngine:
             self._graphs[key] = compiled, None
             compiled.release_memory()
 
-    def _model(self, stage: Stage, step: Step, shapes: list[tuple[int, ...]]) -> Any:
+    def _model(self, stage: Stage, step: Step, shapes: list[tuple[int, ...]], low: bool) -> Any:
         if stage.role == "unit":
             return build_unit(self.spec, stage, step, shapes, self._unit_inputs(stage.unit))
-        # bf16 has too few levels for a result of more than 8 bits.
-        low = self.precision == "bf16" and not self._deep
         return build_end(self.spec, self._weights, stage, step, shapes, low)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bands:
+    """The backend of run_bands for one run: several may be under way at once, each for a result of its own depth."""
+
+    engine: OpenVinoEngine
+    deep: bool
+
+    def upload(self, rows: Floats) -> Floats:
+        return np.ascontiguousarray(rows, dtype=np.float32)
+
+    def join(self, parts: list[Floats]) -> Floats:
+        return np.concatenate(parts)
+
+    def crop(self, rows: Floats, start: int, stop: int) -> Floats:
+        return rows[start:stop]
+
+    def compute(self, stage: Stage, step: Step, main: Floats, sides: list[Floats]) -> Floats:
+        return self.engine.compute(stage, step, [main, *sides], self.deep)
+
+    def download(self, rows: Floats, dtype: npt.DTypeLike) -> Array:
+        return self.engine.finished(rows, dtype)
