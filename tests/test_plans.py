@@ -239,8 +239,8 @@ run(side, Plan(int(rows), int(tail)))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
 """
 
-LOWEST, HIGHEST = 1.0, 2.2
-"""Estimate over measurement: never too little; too much by what heaps differ from run to run."""
+HEAP = 64 << 20
+"""By so much differs from run to run what a process keeps of the memory that it has freed."""
 
 
 @pytest.mark.slow
@@ -263,4 +263,5 @@ def test_bytes_needed_are_what_a_run_takes(
     said = bytes_needed(
         load(model).spec, side, side, Plan(rows, tail), value_bytes, engine=engine, device="cpu", deep=False
     )
-    assert LOWEST <= said / int(done.stdout) <= HIGHEST, f"said {said >> 20} MB, took {int(done.stdout) >> 20} MB"
+    took = int(done.stdout)
+    assert took - HEAP <= said <= 2 * took + HEAP, f"said {said >> 20} MB, took {took >> 20} MB"

@@ -36,7 +36,7 @@ _GPU_VALUES = 3
 _TAIL_BYTES = {"openvino": 6, "torch": 4}
 _STREAM_BYTES = 4
 _MARGIN = 1.25
-_ALWAYS = 128 << 20
+_ALWAYS = 160 << 20
 """Compiled graphs, and what a heap keeps for itself."""
 
 

@@ -28,7 +28,7 @@ _CONFIG = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
 _POLL_MS = 100
 """How often a running graph is left to look for Ctrl-C."""
 
-_KEPT_GRAPHS = 16
+_KEPT_GRAPHS = 80
 """Compiled graphs that are kept, by last use: enough for the middle of a picture, or for a folder of a few sizes."""
 
 _WORKING_GRAPHS = 4
