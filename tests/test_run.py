@@ -316,7 +316,7 @@ def exposed(checkpoint: Checkpoint, precision: str) -> object:
     module = pytest.importorskip("upscale.engines.openvino")
 
     class Exposed(module.OpenVinoEngine):  # type: ignore[misc]
-        def download(self, rows: Floats, dtype: npt.DTypeLike) -> Array:
+        def finished(self, rows: Floats, dtype: npt.DTypeLike) -> Array:
             return rows
 
     return Exposed(checkpoint, precision)
