@@ -18,7 +18,9 @@ from upscale.engines.choose import Wish
 from upscale.enlarge import Enlarger
 from upscale.errors import EngineError, ModelError, UpscaleError
 from upscale.media.folder import Places, tasks
-from upscale.pipeline import run
+from upscale.media.isolation import Decoder
+from upscale.pipeline import Work, run
+from upscale.sizes import Size
 from upscale.spec import ModelSpec
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -53,8 +55,9 @@ def command_on(path: Path, model: Path, scale: float = 4) -> Path:
     from upscale.model import open_model
 
     enlarger = Enlarger(open_model(str(model)), Wish(device="cpu"))
-    places = Places(path.parent / "out", scale, False, False)
-    (outcome,) = run(tasks([str(path)], places), enlarger, scale, lambda _: None)
+    found = tasks([str(path)], Places(path.parent / "out", f"{scale:g}"))
+    with Decoder() as decoder:
+        (outcome,) = run(found, Work(enlarger, decoder, Size(scale=scale)), lambda _: None)
     assert outcome.record.error is None
     assert outcome.record.output is not None
     return Path(outcome.record.output)

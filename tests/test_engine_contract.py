@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from upscale.bands import Plan
+from upscale.chain import Settings
 from upscale.checkpoint import Checkpoint
 from upscale.engines import Engine
 from upscale.engines.choose import open_engine
@@ -342,7 +343,7 @@ def test_progress_rises_to_one(open_: Open, small_network: MakeCheckpoint, make_
 @cache
 def _tiled(model: str, tile: Any, height: int, width: int, photo: bytes) -> bytes:
     picture = np.frombuffer(photo, np.uint8).reshape(height, width, 3)
-    enlarger = Enlarger(load(model), Wish(device="cpu"), tile)
+    enlarger = Enlarger(load(model), Wish(device="cpu"), Settings(tile=tile))
     whole = enlarger.enlarge(Image(picture), 4).rgb
     enlarger.close()
     return whole.tobytes()

@@ -11,11 +11,12 @@ import pytest
 
 from upscale import enlarge as module
 from upscale.bands import Plan
+from upscale.chain import WRAP_PADDING, Settings
 from upscale.checkpoint import Checkpoint
 from upscale.engines import Engine, Progress
 from upscale.engines.choose import Choice, Wish, open_engine
 from upscale.engines.reference import ReferenceEngine
-from upscale.enlarge import PADDING, WRAP_PADDING, Enlarger
+from upscale.enlarge import PADDING, Enlarger, Report
 from upscale.errors import NotFiniteError, OutOfMemoryError
 from upscale.image import Array, Color, Floats, Image, Metadata, from_float, to_float
 from upscale.plans import ladder
@@ -30,6 +31,9 @@ MakePhoto = Callable[..., Array]
 RRDB = ModelSpec("small", "rrdb", 2, 8, 4, 1)
 COMPACT = ModelSpec("tiny", "compact", 4, 8, blocks=2, activation="prelu")
 X2 = ModelSpec("x2", "rrdb", 2, 8, 4, 1, unshuffle=2)
+
+NETWORK = Settings(color_fix=False)
+"""What the network gives."""
 
 GB = 1 << 30
 ROUNDING = 1e-5
@@ -85,12 +89,12 @@ def plenty(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 def with_engine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Enlarger]:
     """with_engine(checkpoint, engine, …): an Enlarger for which choose() takes this engine, and else the numpy one."""
 
-    def make(checkpoint: Checkpoint, engine: Engine, **options: Any) -> Enlarger:
+    def make(checkpoint: Checkpoint, engine: Engine, report: Report | None = None, **options: Any) -> Enlarger:
         def chosen(checkpoint: Checkpoint, wish: Wish) -> Choice:
             return Choice(engine if wish.device == "auto" else exact(checkpoint), "because")
 
         monkeypatch.setattr(module, "choose", chosen)
-        return Enlarger(checkpoint, **options)
+        return Enlarger(checkpoint, settings=Settings(**{"color_fix": False} | options), report=report)
 
     return make
 
@@ -279,7 +283,7 @@ def test_a_smooth_16_bit_ramp_keeps_its_levels(precision: Any) -> None:
     ramp = np.rint((0.1 + 0.8 * (x + y / 64) / 64) * 65535).astype(np.uint16)
     image = Image(np.repeat(ramp[..., None], 3, axis=2))
     assert np.unique(image.rgb).size > 4000
-    got = Enlarger(load("animevideov3"), Wish(device="cpu", precision=precision)).enlarge(image, 4).rgb
+    got = Enlarger(load("animevideov3"), Wish(device="cpu", precision=precision), NETWORK).enlarge(image, 4).rgb
     assert got.dtype == np.uint16
     assert np.unique(got).size >= 20_000
 
@@ -377,12 +381,12 @@ def test_budget_follows_the_free_memory_from_picture_to_picture(
 ) -> None:
     enlarger = numpys(random_checkpoint(ModelSpec("x4plus", "rrdb", 4, 8, 4, 1), 0), with_engine)
     rows: list[int] = []
-    for free in (100 * GB, 2 * GB, GB, 100 * GB):
+    for free in (100 * GB, 1000 << 20, 800 << 20, 100 * GB):
         plenty(free)
         job = enlarger.job(4000, 3000, 4)
         rows.append(job.plans[0].rows)
         assert job.bytes_needed <= 0.6 * free
-    assert rows[0] >= 3000 > rows[1] > rows[2]
+    assert 3000 > rows[0] > rows[1] > rows[2]  # past some 800 MB on a CPU, more memory brings nothing
     assert rows[3] == rows[0]
 
 

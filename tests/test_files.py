@@ -1,15 +1,28 @@
 """Files are complete or not there, and have the rights that any new file has."""
 
 import os
+import signal
 import stat
+import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from upscale.files import cache_dir, replacing, sha256_of
+from upscale.files import cache_dir, clear_stale, cut_to_bytes, open_plain, replacing, sha256_of, size_in_bytes
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="rights as on POSIX systems")
+NAMES = [
+    "x" * 251 + ".png",
+    "ü" * 90 + ".png",
+    "长" * 83 + ".png",
+    "no suffix",
+    ".hidden",
+    "new\nline.png",
+    "a." + "x" * 250,
+]
 
 
 def test_result_takes_its_name_when_the_block_ends_well(tmp_path: Path) -> None:
@@ -82,12 +95,155 @@ def test_rights_follow_the_umask_and_the_umask_stays(tmp_path: Path, mask: int) 
         os.umask(before)
 
 
+@posix
+def test_many_threads_leave_the_umask_alone(tmp_path: Path) -> None:
+    """Reading the umask means setting it, so that two threads at once can leave every later file open to the world."""
+    before = os.umask(0o027)
+
+    def write(index: int) -> None:
+        for _ in range(50):
+            with replacing(tmp_path / f"{index}.png") as temporary:
+                temporary.write_bytes(b"whole")
+
+    try:
+        threads = [threading.Thread(target=write, args=(index,)) for index in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert os.umask(0o027) == 0o027
+        assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("*.png")} == {0o640}
+    finally:
+        os.umask(before)
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from upscale.files import replacing
+with replacing(Path(sys.argv[1])) as temporary:
+    temporary.write_bytes(b"half")
+    print(temporary.name, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process in the midst of writing `picture.png`; it has told the temporary's name on its stdout."""
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "picture.png")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.kill()
+
+
+@posix
+def test_what_a_killed_run_leaves_is_cleared_and_what_a_live_one_writes_is_not(
+    tmp_path: Path, writer: subprocess.Popen[str]
+) -> None:
+    assert writer.stdout is not None
+    temporary = tmp_path / writer.stdout.readline().strip()
+    assert temporary.read_bytes() == b"half"
+    assert clear_stale(tmp_path) == [], "its process lives"
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    assert list(tmp_path.iterdir()) == [temporary], "nobody could clear up"
+    assert clear_stale(tmp_path) == [temporary]
+    assert list(tmp_path.iterdir()) == []
+
+
+@posix
+def test_our_own_temporaries_are_not_stale_while_we_write(tmp_path: Path) -> None:
+    with replacing(tmp_path / "a.png") as temporary:
+        temporary.write_bytes(b"whole")  # opening and closing it does not lose the lock
+        assert clear_stale(tmp_path) == []
+    assert clear_stale(tmp_path) == []
+    assert (tmp_path / "a.png").read_bytes() == b"whole"
+
+
+@posix
+def test_nothing_of_another_program_is_cleared(tmp_path: Path) -> None:
+    names = [
+        ".a.tmp",
+        ".a.0123abcd.png",
+        "a.0123abcd.upscale-part.png",
+        ".a.0123abcd.upscale-partly.png",
+        ".upscale-part.png",
+    ]
+    names += [".a.0123abcd.upscale-part.png.bak", ".a.0123ABCD.upscale-part.png", "a.part", ".a.swp", "picture.png"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"theirs")
+    (tmp_path / ".d.0123abcd.upscale-part.png").mkdir()
+    (tmp_path / ".l.0123abcd.upscale-part.png").symlink_to("picture.png")
+    os.mkfifo(tmp_path / ".p.0123abcd.upscale-part.png")
+    assert clear_stale(tmp_path) == []
+    assert len(list(tmp_path.iterdir())) == len(names) + 3
+
+
+@posix
+@pytest.mark.parametrize("name", NAMES)
+def test_whatever_name_was_being_written_is_known_again(tmp_path: Path, name: str) -> None:
+    with replacing(tmp_path / name) as temporary:
+        pass
+    (tmp_path / name).unlink()
+    temporary.write_bytes(b"half")  # as if the process had been killed before the end
+    assert clear_stale(tmp_path) == [temporary]
+
+
+def test_clearing_a_folder_that_is_not_there_does_nothing(tmp_path: Path) -> None:
+    assert clear_stale(tmp_path / "nowhere") == []
+
+
+@posix
+def test_clearing_while_others_write_loses_no_file(tmp_path: Path) -> None:
+    """One may find a temporary in the moment between its making and its locking."""
+    done = threading.Event()
+    cleared: list[Path] = []
+
+    def clear() -> None:
+        while not done.is_set():
+            cleared.extend(clear_stale(tmp_path))
+
+    thread = threading.Thread(target=clear)
+    thread.start()
+    try:
+        for index in range(300):
+            with replacing(tmp_path / "a.png") as temporary:
+                temporary.write_bytes(b"%d" % index)
+            assert (tmp_path / "a.png").read_bytes() == b"%d" % index
+    finally:
+        done.set()
+        thread.join()
+    clear_stale(tmp_path)
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.png"]
+
+
+@posix
+def test_only_plain_files_are_opened_and_nothing_waits(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").write_bytes(b"1")
+    (tmp_path / "link").symlink_to("file")
+    for name in ("pipe", "link", "."):
+        with pytest.raises(OSError, match=r"."):
+            open_plain(tmp_path / name, os.O_RDONLY)
+    for name, links in (("file", False), ("link", True)):
+        os.close(open_plain(tmp_path / name, os.O_RDONLY, links))
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "cut"), [("aüb", 2, "a"), ("aüb", 3, "aü"), ("长", 2, ""), ("a", 9, "a"), ("a", -1, "")]
+)
+def test_names_are_cut_between_characters(text: str, most: int, cut: str) -> None:
+    assert cut_to_bytes(text, most) == cut
+    assert size_in_bytes(cut) <= max(most, 0)
+
+
 def test_missing_folder_is_an_oserror(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="nowhere"), replacing(tmp_path / "nowhere" / "picture.png"):
         pytest.fail("there is nothing to write to")
 
 
-@pytest.mark.parametrize("name", ["x" * 200 + ".png", "ü" * 90 + ".png", "no suffix", ".hidden", "写真.webp"])
+@pytest.mark.parametrize("name", [*NAMES, "写真.webp"])
 def test_any_name_will_do(tmp_path: Path, name: str) -> None:
     with replacing(tmp_path / name) as temporary:
         temporary.write_bytes(b"whole")

@@ -1,11 +1,22 @@
 """Which files a command means, and where each result goes."""
 
+import os
+import sys
+import time
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from upscale.errors import OutputError, PictureError
 from upscale.media.folder import Places, Task, tasks
+from upscale.media.formats import AVIF, BY_SUFFIX, JPEG, PNG
+from upscale.media.listing import STREAM
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="pipes and links as on POSIX systems")
 
 
 @pytest.fixture
@@ -25,9 +36,9 @@ def make(*names: str) -> None:
 
 
 def planned(
-    *inputs: str, out: str | None = None, scale: float = 4, recursive: bool = False, overwrite: bool = False
+    *inputs: str, out: str | None = None, results_in: Callable[[Path], Collection[str]] = lambda _: (), **more: Any
 ) -> list[Task]:
-    return tasks(inputs, Places(None if out is None else Path(out), scale, recursive, overwrite))
+    return tasks(inputs, Places(None if out is None else Path(out), **more), results_in)
 
 
 def pairs(found: list[Task]) -> list[tuple[str, str]]:
@@ -40,12 +51,13 @@ def faults(found: list[Task]) -> list[str | None]:
 
 
 @pytest.mark.parametrize(
-    ("scale", "name"), [(4, "a_x4.png"), (2.5, "a_x2.5.png"), (0.5, "a_x0.5.png"), (16, "a_x16.png"), (3.0, "a_x3.png")]
+    ("tag", "name"), [("4", "a_x4.png"), ("2.5", "a_x2.5.png"), ("800x600", "a_800x600.png"), ("w1024", "a_w1024.png")]
 )
-def test_result_lies_beside_its_input_and_is_called_by_the_scale(place: Path, scale: float, name: str) -> None:
-    make("a.png", "sub/a.png")
-    assert pairs(planned("a.png", scale=scale)) == [("a.png", name)]
-    assert pairs(planned("sub/a.png", scale=scale)) == [("sub/a.png", f"sub/{name}")]
+def test_result_lies_beside_its_input_and_is_called_by_the_scale_or_size(place: Path, tag: str, name: str) -> None:
+    make("a.png", "sub/a.png", "in/b.png")
+    assert pairs(planned("a.png", tag=tag)) == [("a.png", name)]
+    assert pairs(planned("sub/a.png", tag=tag)) == [("sub/a.png", f"sub/{name}")]
+    assert pairs(planned("in", tag=tag)) == [("in/b.png", f"in{name[1:-4]}/b.png")]
 
 
 def test_format_and_spelling_of_the_suffix_stay(place: Path) -> None:
@@ -76,7 +88,7 @@ def test_several_inputs_never_go_into_one_file(place: Path, inputs: tuple[str, .
     assert sorted(path.name for path in place.iterdir()) == ["a.png", "b.png"]
 
 
-@pytest.mark.parametrize("name", ["out.gif", "out.heic", "out.mp4", "out.bmp"])
+@pytest.mark.parametrize("name", ["out.exr", "out.dng", "out.mp4", "out.PSD"])
 def test_an_output_of_another_format_is_refused_not_made_a_folder(place: Path, name: str) -> None:
     make("a.png")
     (fault,) = faults(planned("a.png", out=name))
@@ -87,6 +99,7 @@ def test_an_output_of_another_format_is_refused_not_made_a_folder(place: Path, n
 
 def test_row_34_only_pictures_of_a_folder_are_meant(place: Path) -> None:
     make("in/b.png", "in/a.JPG", "in/notes.txt", "in/Thumbs.db", "in/movie.mp4", "in/sub/c.png")
+    Path("in/folder.png").mkdir()
     assert pairs(planned("in")) == [("in/a.JPG", "in_x4/a.JPG"), ("in/b.png", "in_x4/b.png")]
 
 
@@ -155,13 +168,13 @@ def test_a_pattern_without_matches_is_a_missing_file(place: Path) -> None:
 
 
 def test_row_34_what_is_missing_or_unusable_is_told_and_the_rest_goes_on(place: Path) -> None:
-    make("good.png", "notes.txt", "film.gif", "noext")
+    make("good.png", "notes.txt", "film.mp4", "noext")
     Path("broken.png").symlink_to("nowhere.png")
     Path("loop.png").symlink_to("loop.png")
     Path("empty").mkdir()
-    names = ["missing.png", "notes.txt", "film.gif", "noext", "broken.png", "loop.png", "empty", "x" * 300 + ".png"]
+    names = ["missing.png", "notes.txt", "film.mp4", "noext", "broken.png", "loop.png", "empty", "x" * 300 + ".png"]
     found = planned(*names, "good.png")
-    assert found[-1] == Task(Path("good.png"), Path("good_x4.png"))
+    assert found[-1] == Task(Path("good.png"), Path("good_x4.png"), root=Path())
     told = ["no such file", "supported", "supported", "supported", "gone", "cannot be read", "no pictures", "too long"]
     for task, name, words in zip(found, names, told, strict=False):
         assert isinstance(task.error, PictureError)
@@ -186,26 +199,63 @@ def test_an_existing_result_is_refused_unless_told_otherwise(place: Path) -> Non
     assert pairs(planned("a.png", overwrite=True)) == [("a.png", "a_x4.png")]
 
 
-def test_row_20_of_two_inputs_for_one_result_the_first_gets_it(place: Path) -> None:
+def test_wish_20_of_two_inputs_for_one_result_each_gets_its_own_name(place: Path) -> None:
     make("x/a.png", "y/a.png", "z/a.png")
-    found = planned("x/a.png", "y/a.png", "z", out="o", overwrite=True)
-    assert [task.target for task in found] == [Path("o/a_x4.png"), Path("o/a_x4.png"), Path("o/a.png")]
-    assert faults(found)[::2] == [None, None]
-    fault = faults(found)[1]
-    assert fault is not None
-    assert all(part in fault for part in ("x/a.png", "y/a.png", "use -o"))
+    found = pairs(planned("x/a.png", "y/a.png", "z", out="o"))
+    assert [target for _, target in found] == ["o/a_x4.png", "o/a_png_x4.png", "o/a.png"]
+    assert pairs(planned("x", "y", out="o")) == [("x/a.png", "o/a.png"), ("y/a.png", "o/a_png.png")]
+
+
+def test_wish_20_one_format_for_all_keeps_them_apart(place: Path) -> None:
+    make("in/a.jpg", "in/a.png", "in/a.webp", "in/b.jpg", "in/x/a.gif")
+    assert pairs(planned("in", format=PNG, recursive=True)) == [
+        ("in/a.jpg", "in_x4/a_jpg.png"),
+        ("in/a.png", "in_x4/a.png"),
+        ("in/a.webp", "in_x4/a_webp.png"),
+        ("in/b.jpg", "in_x4/b.png"),
+        ("in/x/a.gif", "in_x4/x/a.png"),
+    ]
+
+
+def test_names_that_another_disk_holds_for_one_are_kept_apart(place: Path) -> None:
+    make("in/A.png", "in/a.png", "in/é.png", "in/e\u0301.png", "in/X/c.png", "in/x/c.png")
+    if len(list(Path("in").iterdir())) < 6:
+        pytest.skip("this disk holds them for one")
+    for _ in range(2):
+        found = [target for _, target in pairs(planned("in", recursive=True, overwrite=True))]
+        assert found == [
+            *("in_x4/A.png", "in_x4/X/c.png", "in_x4/a_png.png", "in_x4/e\u0301.png", "in_x4/x/c_png.png"),
+            "in_x4/é_png.png",
+        ]
+        make(*found)  # the names do not hang on what is there already
+
+
+def test_folders_whose_names_differ_in_case_are_two(place: Path) -> None:
+    make("X/a.png", "x/a.png")
+    if len(list(place.iterdir())) < 2:
+        pytest.skip("this disk holds them for one")
+    assert pairs(planned("X/a.png", "x/a.png")) == [("X/a.png", "X/a_x4.png"), ("x/a.png", "x/a_x4.png")]
+
+
+def test_another_name_is_never_an_inputs(place: Path) -> None:
+    make("a.jpg", "a.png", "a_jpg_x4.png")
+    found = planned("a.jpg", "a.png", "a_jpg_x4.png", format=PNG, overwrite=True)
+    assert [target for _, target in pairs(found)] == ["a_jpg_2_x4.png", "a_x4.png", "a_jpg_x4_x4.png"]
+
+
+def test_what_is_given_twice_is_done_once(place: Path) -> None:
+    make("x/a.png", "b.png")
+    Path("link").symlink_to("x")
+    assert pairs(planned("b.png", "b.png", "./b.png", "*.png")) == [("b.png", "b_x4.png")]
+    assert pairs(planned("x", "x/", "link", out="o")) == [("x/a.png", "o/a.png")]
+    assert len(pairs(planned("x", "link"))) == 2
 
 
 def test_collision_through_a_link_is_seen(place: Path) -> None:
-    make("a.png")
-    Path("real").mkdir()
-    Path("link").symlink_to("real")
-    first, second = tasks(["a.png"], Places(Path("real"), 4, False, False)), planned("a.png", out="link")
-    assert first[0].target != second[0].target
     make("x/a.png", "y/a.png")
     Path("x_x4").mkdir()
     Path("y_x4").symlink_to("x_x4")
-    assert [fault is None for fault in faults(planned("x", "y"))] == [True, False]
+    assert [target for _, target in pairs(planned("x", "y"))] == ["x_x4/a.png", "y_x4/a_png.png"]
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -229,17 +279,25 @@ def test_an_input_is_never_overwritten_by_anothers_result(place: Path, inputs: t
 
 def test_a_folder_where_the_result_should_be_is_told(place: Path) -> None:
     make("a.png", "a_x4.png/keep.txt")
-    (fault,) = faults(planned("a.png", overwrite=True))
+    (fault,) = faults(planned("a.png", overwrite=True, resume=True))
     assert fault == "a_x4.png: a folder is so called; use -o"
 
 
-def test_a_name_too_long_for_the_result_is_told(place: Path) -> None:
-    name = "n" * 251 + ".png"
-    make(name, "b.png")
-    found = planned(name, "b.png")
-    assert "too long" in str(found[0].error)
-    assert isinstance(found[0].error, OutputError)
-    assert found[1].error is None
+def test_row_20_a_name_too_long_for_the_result_is_shortened(place: Path) -> None:
+    first, second = "n" * 250 + "1.png", "n" * 250 + "2.png"
+    make(first, second, f"{'m' * 250}/a.png")
+    found = pairs(planned(first, second))
+    assert [source for source, _ in found] == [first, second]
+    assert len({target for _, target in found}) == 2
+    for _, target in [*found, *pairs(planned("m" * 250))]:
+        make(target)  # the system takes it
+        assert "_x4" in target
+
+
+def test_row_20_a_long_name_goes_into_a_folder_as_it_is(place: Path) -> None:
+    name = "长" * 83 + ".png"
+    make(f"in/{name}")
+    assert pairs(planned("in")) == [(f"in/{name}", f"in_x4/{name}")]
 
 
 def test_the_root_of_the_file_system_needs_an_output(place: Path) -> None:
@@ -248,8 +306,231 @@ def test_the_root_of_the_file_system_needs_an_output(place: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["图片.png", "ñandú é.jpg", "with  spaces.png", "-dash.png", "new\nline.png", "%d.png"]
+    "name",
+    [
+        "图片.png",
+        "ñandú é.jpg",
+        "with  spaces.png",
+        "-dash.png",
+        "new\nline.png",
+        "%d.png",
+        "{stem}.png",
+        "a\udcff.png",
+    ],
 )
 def test_row_20_any_name_is_kept(place: Path, name: str) -> None:
     make(name)
     assert pairs(planned(name)) == [(name, f"{Path(name).stem}_x4{Path(name).suffix}")]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("a.CR2", "darktable"), ("a.dng", "TIFF"), ("a.exr", "floating point"), ("a.psd", "convert it")]
+)
+def test_wish_18_what_is_refused_by_name_is_not_lost_in_a_folder(place: Path, name: str, words: str) -> None:
+    make(f"in/{name}", "in/b.png", "in/notes.txt")
+    refused, good = planned("in")
+    assert isinstance(refused.error, PictureError)
+    assert str(refused.error).startswith(f"in/{name}: ")
+    assert words in str(refused.error)
+    assert (good.error, refused.target) == (None, None)
+    assert faults(planned(f"in/{name}")) == [str(refused.error)]
+
+
+def test_wish_18_every_known_kind_is_taken_and_keeps_its_suffix(place: Path) -> None:
+    names = sorted(f"a{suffix}" for suffix in BY_SUFFIX)
+    make(*(f"in/{name}" for name in names))
+    assert pairs(planned("in")) == [(f"in/{name}", f"in_x4/{name}") for name in names]
+
+
+def test_a_format_changes_the_suffix(place: Path) -> None:
+    make("a.JPEG", "in/b.webp")
+    assert pairs(planned("a.JPEG", "in", format=JPEG)) == [("a.JPEG", "a_x4.jpg"), ("in/b.webp", "in_x4/b.jpg")]
+    assert pairs(planned("a.JPEG", out="o", format=AVIF)) == [("a.JPEG", "o/a_x4.avif")]
+    assert pairs(planned("a.JPEG", out="o.jfif", format=JPEG)) == [("a.JPEG", "o.jfif")]
+    with pytest.raises(ValueError, match=r"o\.png .* JPEG"):
+        planned("a.JPEG", out="o.png", format=JPEG)
+
+
+def test_wish_20_a_template_names_results_beside_inputs_and_in_folders(place: Path) -> None:
+    make("a.png", "in/b.png", "in/x/c.jpg")
+    found = planned("a.png", "in", name="{index}_{model}_{stem}@{scale}", model="m", recursive=True)
+    assert [target for _, target in pairs(found)] == ["1_m_a@4.png", "in_x4/2_m_b@4.png", "in_x4/x/3_m_c@4.jpg"]
+    assert pairs(planned("a.png", out="o", name="big"))[0][1] == "o/big.png"
+    with pytest.raises(ValueError, match="use one"):
+        planned("a.png", out="o.png", name="big")
+    with pytest.raises(ValueError, match=r"\{index\}"):
+        planned("a.png", name="{nonsense}")
+
+
+def test_numbers_have_as_many_digits_as_the_count(place: Path) -> None:
+    make(*(f"in/{index:02}.png" for index in range(11)), "in/05.cr2")
+    found = planned("in", name="{index}")
+    assert [task.target and task.target.stem for task in found][:2] == ["01", "02"]
+    assert found[-1].target == Path("in_x4/12.png")
+    assert faults(found).count(None) == 11
+
+
+def test_resume_leaves_what_exists_to_the_manifest(place: Path) -> None:
+    make("in/a.png", "in/b.png", "in_x4/a.png")
+    assert faults(planned("in"))[1] is None
+    fault = faults(planned("in"))[0]
+    assert fault is not None
+    assert "--overwrite" in fault
+    assert "--resume" in fault
+    assert faults(planned("in", resume=True)) == [None, None]
+
+
+def test_the_folder_that_knows_a_result(place: Path) -> None:
+    make("a.png", "in/x/b.png")
+    assert [task.root for task in planned("a.png", "in", recursive=True)] == [Path(), Path("in_x4")]
+    assert [task.root for task in planned("a.png", "in", recursive=True, out="o")] == [Path("o"), Path("o")]
+    assert [task.root for task in planned("in/x/b.png")] == [Path("in/x")]
+    assert [task.root for task in planned("a.png", out="o/big.png")] == [Path("o")]
+
+
+def test_a_second_run_over_a_pattern_means_the_originals(place: Path) -> None:
+    make("a.png", "b.png", "sub/c.png")
+    first = pairs(planned("*.png", "sub", name="{index}_{stem}_big", out="sub"))
+    make("sub/1_a_big.png", "sub/3_c_big.png")
+    known = {Path("sub"): ["1_a_big.png", "2_b_big.png", "3_c_big.png"]}
+    again = planned(
+        "*.png", "sub", name="{index}_{stem}_big", out="sub", resume=True, results_in=lambda root: known[root]
+    )
+    assert pairs(again) == first
+    alone = planned("sub/1_a_big.png", resume=True, results_in=lambda root: known[root])
+    assert pairs(alone) == [("sub/1_a_big.png", "sub/1_a_big_x4.png")], "asked for by name and without its original"
+
+
+def test_stdin_goes_to_stdout_or_where_the_output_says(place: Path) -> None:
+    assert planned("-") == [Task(STREAM, STREAM, stdin=True, stdout=True)]
+    assert planned("-", out="-") == [Task(STREAM, STREAM, stdin=True, stdout=True)]
+    assert planned("-", out="a.jpg") == [Task(STREAM, Path("a.jpg"), root=Path(), stdin=True)]
+    assert planned("-", out="o")[0].target == Path("o/stdin_x4.png")
+    assert planned("-", out="o", format=JPEG, name="{stem}{index}")[0].target == Path("o/stdin1.jpg")
+    make("b.png")
+    assert planned("-", "b.png")[1] == Task(Path("b.png"), Path("b_x4.png"), root=Path())
+    assert planned("b.png", out="-") == [Task(Path("b.png"), STREAM, stdout=True)]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "out"), [(("-", "-"), None), (("-", "b.png"), "-"), (("in",), "-"), (("-", "b.png"), "c.png")]
+)
+def test_one_stream_is_one_picture(place: Path, inputs: tuple[str, ...], out: str | None) -> None:
+    make("b.png", "in/a.png")
+    with pytest.raises(ValueError, match=r"once|several inputs"):
+        planned(*inputs, out=out)
+
+
+@pytest.mark.parametrize("given", ["-x.png", "./-x.png"])
+def test_row_20_a_name_with_a_leading_dash_is_a_name(place: Path, given: str) -> None:
+    make("-x.png", "-")
+    assert pairs(planned(given)) == [("-x.png", "-x_x4.png")]
+    (fault,) = faults(planned("./-"))
+    assert fault is not None
+    assert fault.startswith("-: not a supported kind"), "a file, not stdin"
+
+
+def test_row_34_a_broken_link_in_a_folder_is_told(place: Path) -> None:
+    make("in/a.png")
+    Path("in/b.png").symlink_to("nowhere.png")
+    Path("in/c.png").symlink_to("c.png")
+    found = planned("in")
+    assert [task.error is None for task in found] == [True, False, False]
+    assert "gone" in str(found[1].error)
+
+
+@posix
+def test_row_34_a_pipe_called_like_a_picture_is_told_and_nobody_waits(place: Path) -> None:
+    os.mkfifo("a.png")
+    (fault,) = faults(planned("a.png"))
+    assert fault is not None
+    assert "pipe" in fault
+
+
+def test_row_34_a_folder_that_cannot_be_read_is_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make("in/a.png", "in/locked/b.png", "in/z.png")
+    real = os.scandir
+
+    def scandir(path: Any) -> Any:
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found = planned("in", recursive=True)
+    assert [task.source.name for task in found] == ["a.png", "locked", "z.png"]
+    assert faults(found)[1] == "in/locked: cannot be looked into (Permission denied); check its rights"
+    assert faults(planned("in/locked")) == [faults(found)[1]]
+
+
+@pytest.mark.parametrize("given", ["in", "in/**/*.png", "in/**"])
+def test_links_in_a_circle_are_walked_once(place: Path, given: str) -> None:
+    make("in/x/a.png", "in/y/b.png", "in/c.png")
+    for link in ("in/x/up", "in/x/top", "in/y/up"):
+        Path(link).symlink_to(".." if link.endswith("up") else "../../in")
+    started = time.perf_counter()
+    found = planned(given, recursive=True, out="o")
+    assert sorted(source for source, _ in pairs(found)) == ["in/c.png", "in/x/a.png", "in/y/b.png"]
+    assert time.perf_counter() - started < 5
+
+
+def test_a_deep_tree(place: Path) -> None:
+    deep = Path("in", *["d"] * 600)
+    deep.mkdir(parents=True)
+    make(str(deep / "a.png"))
+    ((source, target),) = pairs(planned("in", recursive=True))
+    assert target == source.replace("in/", "in_x4/", 1)
+
+
+def test_ten_thousand_inputs_are_planned_in_seconds(place: Path) -> None:
+    Path("in").mkdir()
+    for index in range(10_000):
+        Path(f"in/{index}.jpg").touch()
+    started = time.perf_counter()
+    assert len(planned("in", format=PNG)) == 10_000
+    assert time.perf_counter() - started < 10
+
+
+PATHS = st.sampled_from(
+    [
+        f"{folder}/{stem}.{suffix}"
+        for folder in "xyX"
+        for stem in ("a", "A", "é", "e\u0301", "a_png")
+        for suffix in ("png", "jpg", "PNG")
+    ]
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    files=st.lists(PATHS, unique=True, min_size=1),
+    folders=st.booleans(),
+    out=st.sampled_from([None, "o", "x"]),
+    format_=st.sampled_from([None, PNG, JPEG]),
+    name=st.sampled_from([None, "{stem}", "one", "{index}", "{stem}_png"]),
+)
+def test_no_two_inputs_share_a_result_and_none_is_overwritten(
+    tmp_path_factory: pytest.TempPathFactory,
+    files: list[str],
+    folders: bool,
+    out: str | None,
+    format_: Any,
+    name: str | None,
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("tree"))
+        make(*files)
+        inputs = sorted({file.split("/")[0] for file in files}) if folders else files
+        places = Places(None if out is None else Path(out), "4", "m", format_, name, overwrite=True)
+        found = tasks(inputs, places)
+        good = [task for task in found if task.error is None]
+        targets = [task.target for task in good if task.target]
+        assert len(good) == len(targets) == len({os.path.realpath(target) for target in targets})
+        assert not {os.path.realpath(target) for target in targets} & {os.path.realpath(file) for file in files}
+        assert {task.source for task in found} == {Path(file) for file in files}, "none is lost"
+        for target in targets:
+            make(str(target))  # as a run does
+        assert all(Path(file).read_bytes() == b"picture" for file in files)
+        if not folders:
+            again = [task.target for task in tasks(inputs, places)]
+            assert again == [task.target for task in found], "the same places in each run, whatever is there"

@@ -11,6 +11,7 @@ import torch
 from test_engine_contract import small_network as small_network  # the fixture
 
 from upscale.bands import Plan
+from upscale.chain import Settings
 from upscale.checkpoint import Checkpoint
 from upscale.engines.choose import Wish, choose
 from upscale.engines.machine import free_bytes
@@ -92,7 +93,7 @@ def test_the_rest_of_the_contract(
 
 
 def enlarged(model: str, picture: Array, tile: object, precision: str = "auto") -> tuple[Array, Enlarger]:
-    enlarger = Enlarger(load(model), Wish(device="cuda", precision=precision), tile)  # type: ignore[arg-type]
+    enlarger = Enlarger(load(model), Wish(device="cuda", precision=precision), Settings(tile=tile))  # type: ignore[arg-type]
     return enlarger.enlarge(Image(picture), 4).rgb, enlarger
 
 

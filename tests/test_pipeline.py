@@ -2,19 +2,25 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
 from PIL import Image as Pil
 
+import upscale.media.encode
+from upscale.chain import Settings
 from upscale.checkpoint import Checkpoint
+from upscale.engines import Progress
 from upscale.engines.choose import Wish
-from upscale.enlarge import Band, Enlarger
+from upscale.enlarge import Enlarger
 from upscale.errors import NotFiniteError, OutOfMemoryError, OutputError, PictureError
-from upscale.image import Array, Image
+from upscale.image import Array, Band, Image
+from upscale.media import Source
 from upscale.media.folder import Places, Task, tasks
-from upscale.pipeline import Outcome, Record, failure, run
+from upscale.media.isolation import Decoder
+from upscale.pipeline import Outcome, Record, Work, failure, run
+from upscale.sizes import Size
 from upscale.spec import ModelSpec
 
 MakeCheckpoint = Callable[[ModelSpec, int], Checkpoint]
@@ -26,7 +32,7 @@ SPEC = ModelSpec("tiny", "compact", 4, features=8, blocks=2, activation="prelu")
 def enlarger(random_checkpoint: MakeCheckpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Enlarger]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UPSCALE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        made = Enlarger(random_checkpoint(SPEC, 0), Wish(device="cpu"))
+        made = Enlarger(random_checkpoint(SPEC, 0), Wish(device="cpu"), Settings(color_fix=False))
     yield made
     made.close()
 
@@ -41,11 +47,18 @@ def pictures(tmp_path: Path, make_photo: MakePhoto) -> list[Path]:
 
 
 def planned(paths: list[Path], overwrite: bool = False) -> list[Task]:
-    return tasks(map(str, paths), Places(paths[0].parents[1] / "out", 4, False, overwrite))
+    return tasks(map(str, paths), Places(paths[0].parents[1] / "out", overwrite=overwrite))
 
 
 def done(found: list[Task], enlarger: Enlarger, scale: float = 4) -> list[Outcome]:
-    return list(run(found, enlarger, scale, lambda _: None))
+    return list(running(found, enlarger, scale))
+
+
+def running(
+    found: list[Task], enlarger: Enlarger, scale: float = 4, progress: Callable[[Task], Progress | None] | None = None
+) -> Iterator[Outcome]:
+    with Decoder() as decoder:
+        yield from run(found, Work(enlarger, decoder, Size(scale=scale)), progress or (lambda _: None))
 
 
 def size(path: str | Path) -> tuple[int, int]:
@@ -152,14 +165,14 @@ def test_a_failed_encode_is_a_failure_and_never_a_file(
     if old:
         target.parent.mkdir()
         target.write_bytes(b"old")
-    real = Pil.Image.save
+    real = upscale.media.encode.write_png
 
-    def full(picture: Pil.Image, path: Path, *more: Any, **options: Any) -> None:
-        real(picture, path, *more, **options)
-        if picture.height == 40:
+    def full(file: BinaryIO, content: Any, *more: Any) -> None:
+        real(file, content, *more)
+        if content.height == 40:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Pil.Image, "save", full)
+    monkeypatch.setattr(upscale.media.encode, "write_png", full)
     outcomes = done(found, enlarger)
     assert states(outcomes) == ["done", "done", "failed", "done", "done"]
     assert "No space left" in str(outcomes[2].record.error)
@@ -184,7 +197,12 @@ def test_warnings_belong_to_their_picture(
 
 
 def test_a_scale_outside_the_limits_is_a_failure(pictures: list[Path], enlarger: Enlarger) -> None:
-    assert states(done(planned(pictures[:1]), enlarger, 17)) == ["failed"]
+    found = planned(pictures[:1])
+    with Decoder() as decoder:
+        (outcome,) = run(found, Work(enlarger, decoder, Size(width=9 * 16 + 1)), lambda _: None)
+    assert outcome.record.status == "failed"
+    assert "16 times" in str(outcome.record.error)
+    assert str(pictures[0]) in str(outcome.record.error)
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.75, 0.99])
@@ -206,7 +224,7 @@ def test_progress_of_each_picture_reaches_the_end(pictures: list[Path], enlarger
     def progress(task: Task) -> Callable[[float], None]:
         return told.setdefault(task.source, []).append
 
-    list(run(planned(pictures), enlarger, 4, progress))
+    list(running(planned(pictures), enlarger, 4, progress))
     assert list(told) == pictures
     for shares in told.values():
         assert shares == sorted(shares)
@@ -230,7 +248,7 @@ def test_an_interrupt_keeps_what_is_finished_and_tells_of_it(
     interrupted_at(10, enlarger, monkeypatch)
     outcomes: list[Outcome] = []
     with pytest.raises(KeyboardInterrupt):
-        outcomes.extend(run(planned(pictures), enlarger, 4, lambda _: None))  # extend keeps what came before
+        outcomes.extend(running(planned(pictures), enlarger))  # extend keeps what came before
     assert states(outcomes) == ["done", "done"]
     kept = sorted((tmp_path / "out").iterdir())
     assert [path.name for path in kept] == ["0_x4.png", "1_x4.png"]
@@ -239,7 +257,7 @@ def test_an_interrupt_keeps_what_is_finished_and_tells_of_it(
 
 
 def test_closing_the_iterator_leaves_whole_files_only(pictures: list[Path], enlarger: Enlarger, tmp_path: Path) -> None:
-    outcomes = run(planned(pictures), enlarger, 4, lambda _: None)
+    outcomes = running(planned(pictures), enlarger)
     next(outcomes)
     outcomes.close()  # pyright: ignore[reportAttributeAccessIssue]
     for path in (tmp_path / "out").iterdir():
@@ -250,17 +268,15 @@ def test_closing_the_iterator_leaves_whole_files_only(pictures: list[Path], enla
 def test_no_more_than_one_picture_is_decoded_ahead(
     pictures: list[Path], enlarger: Enlarger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import upscale.pipeline
-
     read: list[Path] = []
-    real = upscale.pipeline.read_image
+    real = Decoder.open
 
-    def counted(path: Path) -> Image:
+    def counted(decoder: Decoder, path: Path) -> Source:
         read.append(path)
-        return real(path)
+        return real(decoder, path)
 
-    monkeypatch.setattr(upscale.pipeline, "read_image", counted)
-    for index, _ in enumerate(run(planned(pictures), enlarger, 4, lambda _: None)):
+    monkeypatch.setattr(Decoder, "open", counted)
+    for index, _ in enumerate(running(planned(pictures), enlarger)):
         assert len(read) <= index + 3, "a folder of a thousand photographs is not held in memory"
     assert read == pictures
 

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from upscale.bands import Plan
+from upscale.chain import Settings
 from upscale.checkpoint import Checkpoint
 from upscale.engines.choose import Wish, choose
 from upscale.engines.windows import HALO, WindowsEngine, cuts, profile
@@ -148,7 +149,7 @@ def test_input_may_come_in_any_bands(name: str, foreign: Callable[[str], Path], 
 def test_enlarger_takes_any_size_whatever_the_networks_multiple(
     name: str, size: tuple[int, int], foreign: Callable[[str], Path], make_photo: MakePhoto
 ) -> None:
-    enlarger = Enlarger(open_model(str(foreign(name))), Wish(device="cpu"), 64)
+    enlarger = Enlarger(open_model(str(foreign(name))), Wish(device="cpu"), Settings(tile=64))
     scale = enlarger.scale
     got = enlarger.enlarge(Image(make_photo(*size)), scale)
     assert (got.height, got.width) == (size[0] * scale, size[1] * scale)
@@ -180,8 +181,8 @@ def test_memory_that_runs_short_leads_to_smaller_windows(
 ) -> None:
     picture = Image(make_photo(130, 60))
     checkpoint = open_model(str(foreign("span")))
-    wanted = Enlarger(checkpoint, Wish(device="cpu"), 64).enlarge(picture, 2).rgb
-    enlarger = Enlarger(checkpoint, Wish(device="cpu"), "whole")
+    wanted = Enlarger(checkpoint, Wish(device="cpu"), Settings(tile=64)).enlarge(picture, 2).rgb
+    enlarger = Enlarger(checkpoint, Wish(device="cpu"), Settings(tile="whole"))
     real = WindowsEngine._enlarged
 
     def limited(engine: WindowsEngine, window: Floats) -> torch.Tensor:

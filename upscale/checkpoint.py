@@ -1,5 +1,6 @@
 """Any checkpoint file → (ModelSpec, arrays) under one key scheme; our own form is safetensors with the spec in its metadata."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +32,16 @@ class Checkpoint:
 
     def named(self, name: str, license_: str | None = None) -> "Checkpoint":
         return replace(self, spec=self.spec.named(name, license_))
+
+
+def digest(checkpoint: Checkpoint) -> str:
+    """A sha256 that changes with the network or any of its parameters, whatever file they came from."""
+    whole = hashlib.sha256(checkpoint.spec.to_json().encode())
+    for name in sorted(checkpoint.arrays):
+        whole.update(name.encode())
+        whole.update(np.ascontiguousarray(checkpoint.arrays[name]).data)
+    whole.update(checkpoint.notes.get("sha256", "").encode())  # of a foreign file, whose parameters are not here
+    return whole.hexdigest()
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

@@ -1,62 +1,58 @@
-"""One picture larger, band by band: padding, the network's passes, the final resampling, alpha, and the memory ladder.
+"""A model on an engine, ready for pictures: which passes and plans, the engine's padding, and the memory ladder.
 
 The result is defined by the picture alone: padded by a few replicated pixels, run through the network in one piece, cut,
-resampled if need be, rounded. Every way of cutting it into bands gives that result.
+and finished by the steps of chain.py. Every way of cutting it into bands gives that result.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from upscale.bands import Plan
+from upscale.chain import Frame, Settings, enlarged, frame
 from upscale.checkpoint import Checkpoint
+from upscale.colorfix import Shift
 from upscale.engines import Engine, Progress
 from upscale.engines.choose import Wish, choose, open_engine
 from upscale.engines.machine import free_bytes
+from upscale.ensemble import VERSIONS, averaged
 from upscale.errors import NotFiniteError, OutOfMemoryError
-from upscale.image import Array, Floats, Image, from_float, to_float
-from upscale.plans import Rung, Tile, bytes_needed, fitting, ladder, passes
-from upscale.resample import catmull_rom, resampled
-from upscale.rows import Padding, RowReader, bands, cropped, padded
+from upscale.image import Array, Band, Floats, Image, Picture, is_deep
+from upscale.plans import Rung, bytes_needed, fitting, ladder, passes
+from upscale.rows import Padding, cropped, padded
+from upscale.sizes import Size
 
 PADDING = 4
 """Replicated pixels around a picture. Measured on x4plus and animevideov3 (saturated flat areas: error at the rim 76 and 24
 levels without, 25 and 6.5 with 4, no better with more); photographs gain little beyond."""
 
-WRAP_PADDING = 32
-"""Pixels taken from the opposite side where the picture tiles: past these a network's view has faded."""
-
 _SHARE_OF_FREE = 0.6
-_INPUT_ROWS = 64
 
-Wrap = Literal["none", "x", "y", "xy"]
+_ENOUGH = {"cpu": 800 << 20}
+"""Bytes of working memory past which higher bands gain nothing on a device (measured: benchmarks/exactness.py)."""
+
 Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What will be done to one picture; all sizes in pixels."""
+    """What will be done to one picture; all sizes in pixels. `bytes_needed`: for the network, beside the picture."""
 
-    width: int
-    height: int
-    scale: float
+    frame: Frame
     passes: int
-    out_width: int
-    out_height: int
     plans: tuple[Plan, ...]
     bytes_needed: int
 
+    @property
+    def out_width(self) -> int:
+        return self.frame.out_width
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Band:
-    """Finished rows of the result: rgb (n, width, 3), alpha (n, width) or None, of the input's dtype."""
-
-    rgb: Array
-    alpha: Array | None
+    @property
+    def out_height(self) -> int:
+        return self.frame.out_height
 
 
 class Enlarger:
@@ -69,16 +65,14 @@ class Enlarger:
         self,
         checkpoint: Checkpoint,
         wish: Wish | None = None,
-        tile: Tile = "auto",
-        wrap: Wrap = "none",
+        settings: Settings | None = None,
         report: Report | None = None,
     ) -> None:
         self._checkpoint = checkpoint
         choice = choose(checkpoint, wish or Wish())
         self.engine: Engine = choice.engine
         self.reason = choice.reason
-        self._tile: Tile = tile
-        self._wrap: Wrap = wrap
+        self.settings = settings or Settings()
         self._report = report
         self._budget: int | None = None
         self.warnings: list[str] = []
@@ -93,68 +87,88 @@ class Enlarger:
     def scale(self) -> int:
         return self._checkpoint.spec.scale
 
-    def job(self, width: int, height: int, scale: float, dtype: npt.DTypeLike = np.uint8) -> Job:
-        """The plan for one picture, computed without touching it. Raises ValueError for a scale outside 0.5..16."""
-        if not 0.5 <= scale <= 16:
-            raise ValueError(f"the scale must lie in 0.5..16, not {scale:g}")
-        count = passes(scale, self.scale)
-        last = self._is_last(count - 1, count, width, height, scale)
-        ladders: list[list[Rung]] = []
-        for index in range(count):
-            deep = np.dtype(dtype) != np.uint8 or not last or index < count - 1
-            grown = self.scale**index
-            ladders.append(self._ladder(width * grown, height * grown, deep))
-        rungs = fitting(ladders, self._allowed()) if ladders else []
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        return Job(width, height, scale, count, *size, tuple(plan for plan, _ in rungs), sum(need for _, need in rungs))
+    def job(self, width: int, height: int, target: float | Size, dtype: npt.DTypeLike = np.uint8) -> Job:
+        """The plan for one picture, computed without touching it. Raises ValueError where `target`, a scale or a size,
+        is out of range."""
+        size = target if isinstance(target, Size) else Size(scale=target)
+        out = size.of(width, height)
+        count = passes(self._ratio(width, height, size, out), self.scale)
+        if self.settings.strength == 0:
+            count = 0
+        frames = frame((width, height), out, self.scale**count if count else 0, self.settings.wrap)
+        rungs = self._rungs(frames.wide, frames.high, count, np.dtype(dtype))
+        need = sum(need for _, need in rungs)
+        if self.settings.tta and count:  # picture and results whole, in float32
+            need += 12 * frames.wide * frames.high * (1 + 2 * frames.factor**2)
+        return Job(frames, count, tuple(plan for plan, _ in rungs), need)
 
-    def enlarge(self, image: Image, scale: float, progress: Progress | None = None) -> Image:
+    def enlarge(self, image: Image, target: float | Size, progress: Progress | None = None) -> Image:
         """The whole result in memory."""
-        parts = list(self.bands(image, scale, progress))
-        alpha = (
-            None if image.alpha is None else np.concatenate([part.alpha for part in parts if part.alpha is not None])
-        )
+        parts = list(self.bands(image, target, progress))
+        alpha = None
+        if image.alpha is not None:
+            alpha = np.concatenate([part.alpha for part in parts if part.alpha is not None])
         return Image(np.concatenate([part.rgb for part in parts]), alpha, image.color, image.metadata)
 
-    def bands(self, image: Image, scale: float, progress: Progress | None = None) -> Iterator[Band]:
-        """The result in bands, top to bottom. Memory that runs short or a result that is not finite starts the picture
-        again in another way; since every way gives the same rows, those given already are skipped."""
-        job = self.job(image.width, image.height, scale, image.rgb.dtype)
-        alpha = self._alpha(image, job)
-        done = 0
+    def bands(
+        self, picture: Picture, target: float | Size, progress: Progress | None = None, shift: Shift | None = None
+    ) -> Iterator[Band]:
+        """The result in bands, top to bottom; `shift` is told what the color fix did.
+
+        Memory that runs short or a result that is not finite starts the picture again in another way; since every way
+        gives the same rows, those given already are skipped.
+        """
+        head, gray, done = picture.header, _is_gray(picture), 0
         while True:
+            job = self.job(head.width, head.height, target, head.dtype)
+            attempt = Shift()
+            network = partial(self._network, job, progress)
             try:
-                for rgb in cropped(self._attempt(image, job, progress), done, 0, job.out_height - done, job.out_width):
-                    done += rgb.shape[0]
-                    rows = None if alpha is None else from_float(alpha.read(rgb.shape[0])[..., 0], rgb.dtype)
-                    yield Band(rgb, rows)
-                return
+                for band in _after(done, enlarged(picture, job.frame, self.settings, network, gray, attempt)):
+                    done += band.rgb.shape[0]
+                    yield band
             except OutOfMemoryError as error:
-                self._less_memory(job, image.rgb.dtype, error)
+                self._less_memory(job, head.width, head.height, target, head.dtype, error)
             except NotFiniteError as error:
                 self._exact(error)
-            job = self.job(image.width, image.height, scale, image.rgb.dtype)
+            else:
+                if shift is not None:
+                    shift.take(attempt)
+                return
 
     def close(self) -> None:
         self.engine.close()
 
-    def _attempt(self, image: Image, job: Job, progress: Progress | None) -> Iterator[Array]:
-        """The picture's rows from scratch: passes, then one resampling, then the input's dtype."""
-        dtype = image.rgb.dtype
-        rows: Iterator[Floats] = (to_float(band) for band in bands(image.rgb, _INPUT_ROWS))
-        width, height = job.width, job.height
-        shares = _shares(progress, job.passes, self.scale)
-        for index, plan in enumerate(job.plans):
-            last = self._is_last(index, job.passes, job.width, job.height, job.scale)
+    def _network(
+        self, job: Job, progress: Progress | None, rows: Iterator[Floats], dtype: npt.DTypeLike
+    ) -> Iterator[Array]:
+        """All passes over a surrounded picture; see chain.Network."""
+        wide, high = job.frame.wide, job.frame.high
+        if not self.settings.tta:
+            return self._passes(rows, wide, high, job.plans, dtype, progress)
+        turned = tuple(plan for plan, _ in self._rungs(high, wide, job.passes, np.dtype(dtype)))
+
+        def version(rows: Iterator[Floats], width: int, height: int, number: int) -> Iterator[Array]:
+            share = None if progress is None else partial(_told, progress, number)
+            return self._passes(rows, width, height, job.plans if width == wide else turned, dtype, share)
+
+        return averaged(rows, job.frame.factor, version)
+
+    def _passes(
+        self,
+        rows: Iterator[Floats],
+        width: int,
+        height: int,
+        plans: tuple[Plan, ...],
+        dtype: npt.DTypeLike,
+        progress: Progress | None,
+    ) -> Iterator[Array]:
+        shares = _shares(progress, len(plans), self.scale)
+        for index, plan in enumerate(plans):
+            last = index == len(plans) - 1
             rows = self._pass(rows, width, height, plan, dtype if last else np.float32, shares[index])
             width, height = width * self.scale, height * self.scale
-            if last:
-                yield from rows
-                return
-        if (width, height) != (job.out_width, job.out_height):
-            rows = resampled(rows, (height, width), (job.out_height, job.out_width))
-        for band in rows:
-            yield from_float(band, dtype)
+        return rows
 
     def _pass(
         self,
@@ -170,17 +184,23 @@ class Enlarger:
         finished = self.engine.run(padded(rows, pad), wide, high, plan, dtype, progress)
         return cropped(finished, pad.top * s, pad.left * s, height * s, width * s)
 
-    def _is_last(self, index: int, count: int, width: int, height: int, scale: float) -> bool:
-        """Whether this pass gives the final pixels, with no resampling after it."""
-        grown = self.scale ** (index + 1)
-        return index == count - 1 and (round(width * scale), round(height * scale)) == (width * grown, height * grown)
+    def _ratio(self, width: int, height: int, size: Size, out: tuple[int, int]) -> float:
+        """How much larger the network must make it; the exact scale where there is one, free of rounded sides."""
+        return size.scale if size.scale is not None else max(out[0] / width, out[1] / height)
 
     def _padding(self, width: int, height: int) -> Padding:
         multiple = self._checkpoint.spec.multiple
-        wrap_x, wrap_y = "x" in self._wrap, "y" in self._wrap
-        x, y = (WRAP_PADDING if wrap else PADDING for wrap in (wrap_x, wrap_y))
-        right, bottom = x + -(width + 2 * x) % multiple, y + -(height + 2 * y) % multiple
-        return Padding(x, right, y, bottom, wrap_x, wrap_y)
+        right, bottom = (PADDING + -(side + 2 * PADDING) % multiple for side in (width, height))
+        return Padding(PADDING, right, PADDING, bottom)
+
+    def _rungs(self, width: int, height: int, count: int, dtype: np.dtype[np.generic]) -> list[Rung]:
+        """A plan for each pass over a surrounded picture of this size, and what each needs."""
+        ladders: list[list[Rung]] = []
+        for index in range(count):
+            deep = is_deep(dtype) or index < count - 1
+            grown = self.scale**index
+            ladders.append(self._ladder(width * grown, height * grown, deep))
+        return fitting(ladders, self._allowed()) if ladders else []
 
     def _ladder(self, width: int, height: int, deep: bool) -> list[Rung]:
         """The plans of one pass over a picture of this size, and what each needs."""
@@ -188,19 +208,22 @@ class Enlarger:
         size = width + pad.left + pad.right, height + pad.top + pad.bottom
         value_bytes = 4 if engine.precision == "fp32" else 2
         where = {"engine": engine.name, "device": engine.device}
-        plans = ladder(spec, *size, self._tile)
+        plans = ladder(spec, *size, self.settings.tile)
         return [(plan, bytes_needed(spec, *size, plan, value_bytes, **where, deep=deep)) for plan in plans]
 
     def _allowed(self) -> int:
-        """Bytes that a job may need: a share of what is free, and less than what has failed before."""
+        """Bytes that a job may need: a share of what is free, no more than helps, and less than what has failed before."""
         share = int(_SHARE_OF_FREE * free_bytes(self.engine.device))
+        share = min(share, _ENOUGH.get(self.engine.device, share))
         return share if self._budget is None else min(share, self._budget)
 
-    def _less_memory(self, job: Job, dtype: npt.DTypeLike, error: OutOfMemoryError) -> None:
+    def _less_memory(
+        self, job: Job, width: int, height: int, target: float | Size, dtype: npt.DTypeLike, error: OutOfMemoryError
+    ) -> None:
         """The next rung: a budget below what has just failed, or the CPU where no smaller plan is left."""
         # One pass takes rung by rung; of several, whose rungs combine in a hundred ways, a tenth less each time.
         self._budget = job.bytes_needed - 1 if job.passes == 1 else int(0.9 * job.bytes_needed)
-        smaller = self.job(job.width, job.height, job.scale, dtype)
+        smaller = self.job(width, height, target, dtype)
         if smaller.bytes_needed < job.bytes_needed:
             rows = ", ".join(f"{plan.rows}+{plan.tail_rows}" for plan in smaller.plans)
             self._tell(f"{error}: going on in bands of {rows} rows, also for the pictures after this one")
@@ -225,11 +248,27 @@ class Enlarger:
         if self._report:
             self._report(message)
 
-    def _alpha(self, image: Image, job: Job) -> RowReader | None:
-        if image.alpha is None:
-            return None
-        rows = bands(to_float(image.alpha)[..., None], _INPUT_ROWS)
-        return RowReader(resampled(rows, (job.height, job.width), (job.out_height, job.out_width), catmull_rom))
+
+def _told(progress: Progress, version: int, done: float) -> None:
+    progress((version + done) / VERSIONS)
+
+
+def _is_gray(picture: Picture) -> bool:
+    """Whether all three channels are equal everywhere, as in gray pictures that were stored as color. A colored picture
+    shows it in its first rows."""
+    if picture.header.color.gray:
+        return True
+    return all((band.rgb[..., :1] == band.rgb[..., 1:]).all() for band in picture.bands())
+
+
+def _after(done: int, finished: Iterator[Band]) -> Iterator[Band]:
+    """The bands without their first `done` rows."""
+    for band in finished:
+        rows = band.rgb.shape[0]
+        if done < rows:
+            alpha = None if band.alpha is None else band.alpha[done:]
+            yield Band(band.rgb[done:], alpha)
+        done = max(0, done - rows)
 
 
 def _shares(progress: Progress | None, passes: int, scale: int) -> list[Progress | None]:

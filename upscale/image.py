@@ -1,8 +1,8 @@
-"""A picture in memory, and the one conversion between stored integers and the networks' floats."""
+"""Pictures, in memory or on their way, and the one conversion between stored integers and the networks' floats."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +12,19 @@ Floats = npt.NDArray[np.float32]
 Rows = Iterator[Floats]
 """Consecutive row bands of one picture, top to bottom: float32 (rows, width, 3), RGB in [0, 1]."""
 
+BAND_ROWS = 64
+"""Rows of the bands in which a picture in memory is handed on."""
+
 _FULL: dict[Any, float] = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
 
 
 @dataclass(frozen=True, slots=True)
 class Color:
-    """What a file said about its pixels. Carried along; nothing here changes a value."""
+    """What a file said about its pixels. Carried along; nothing here changes a value.
+
+    `depth`: bits of a channel in the file, 1 to 16. `chunks`: what a PNG says of its color beside or instead of an ICC
+    profile (gAMA, cHRM, sRGB, cICP), as (name, content) in the file's order.
+    """
 
     depth: int = 8
     gray: bool = False
@@ -26,6 +33,7 @@ class Color:
     primaries: str = "bt709"
     full_range: bool = True
     icc: bytes | None = None
+    chunks: tuple[tuple[str, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +45,51 @@ class Metadata:
     dpi: tuple[float, float] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A picture without its pixels: sides in pixels as it is meant to be seen (upright), and how its pixels come.
+
+    `dtype` is uint8, uint16 or float32. Gray pictures come as three equal channels too, and say so in `color.gray`.
+    """
+
+    width: int
+    height: int
+    dtype: np.dtype[Any]
+    alpha: bool
+    color: Color = field(default_factory=Color)
+    metadata: Metadata = field(default_factory=Metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Animation:
+    """How pictures follow one another: each one's duration in milliseconds; how often all are played, 0 for ever."""
+
+    durations: tuple[float, ...]
+    plays: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Band:
+    """Consecutive rows of a picture: rgb (n, width, 3), alpha (n, width) or None, of one dtype."""
+
+    rgb: Array
+    alpha: Array | None = None
+
+
+class Picture(Protocol):
+    """What can be read from top to bottom, again if need be: in memory, or still in its file."""
+
+    @property
+    def header(self) -> Header: ...
+
+    def bands(self) -> Iterator[Band]:
+        """All rows in order, from the top at each call, in bands of any heights. Raises PictureError."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Image:
-    """One picture.
+    """One picture in memory; a `Picture`.
 
     `rgb` is (H, W, 3) and `alpha` (H, W) or None, both of one dtype: uint8, uint16, or float32 in [0, 1].
     """
@@ -65,6 +115,20 @@ class Image:
     @property
     def height(self) -> int:
         return self.rgb.shape[0]
+
+    @property
+    def header(self) -> Header:
+        return Header(self.width, self.height, self.rgb.dtype, self.alpha is not None, self.color, self.metadata)
+
+    def bands(self) -> Iterator[Band]:
+        for start in range(0, self.height, BAND_ROWS):
+            rows = slice(start, start + BAND_ROWS)
+            yield Band(self.rgb[rows], None if self.alpha is None else self.alpha[rows])
+
+
+def is_deep(dtype: npt.DTypeLike) -> bool:
+    """Whether results of this dtype are more exact than 8 bits need. float16 stands for floats that are not."""
+    return np.dtype(dtype).name not in ("uint8", "float16")
 
 
 def to_float(pixels: Array) -> Floats:

@@ -1,25 +1,49 @@
 """Many pictures through one enlarger: decode ahead → enlarge → encode behind. One bad file never takes another with it."""
 
+import shutil
+import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
+from upscale.colorfix import Shift
 from upscale.engines import Progress
-from upscale.enlarge import Enlarger
-from upscale.errors import UpscaleError
-from upscale.image import Image
+from upscale.engines.machine import free_bytes
+from upscale.enlarge import Enlarger, Job
+from upscale.errors import OutputError, PictureError, UpscaleError
+from upscale.files import clear_stale
+from upscale.handover import AbandonedError, Handover
+from upscale.image import Animation, Header
+from upscale.manifest import Manifest, foreign
+from upscale.media import Source
+from upscale.media.encode import Encoding, bytes_needed, losses, save
 from upscale.media.folder import Task
-from upscale.media.still import StillSink, read_image
+from upscale.media.formats import Format, format_of
+from upscale.media.isolation import Decoder
+from upscale.media.sniff import HEAD, sniff
+from upscale.media.wire import Opened
+from upscale.sizes import Size
 
-Status = Literal["done", "failed"]
+Status = Literal["done", "skipped", "failed"]
+
+_ENCODING_BEHIND = 2
+"""Pictures that may wait to be written while the next one is enlarged."""
+
+_WORTH_SAYING = 1 << 30
+_SHARE_OF_FREE = 0.8
+
+_SUSPICIOUS_SHIFT = 8.0
+"""Mean correction in levels, past which the color fix may be hiding a fault."""
 
 
 @dataclass(slots=True)
 class Record:
-    """What became of one input; one line of `--json`."""
+    """What became of one input; one line of `--json`. `color_shift`: what the color fix put back, in 8-bit levels."""
 
     input: str
     output: str | None
@@ -28,11 +52,14 @@ class Record:
     scale: float = 0.0
     input_size: tuple[int, int] | None = None
     output_size: tuple[int, int] | None = None
+    frames: int = 1
     seconds: float = 0.0
     device: str = ""
     engine: str = ""
     precision: str = ""
     bands: int = 0
+    color_shift: float | None = None
+    color_shift_largest: float | None = None
     warnings: list[str] = field(default_factory=list[str])
     error: str | None = None
 
@@ -48,85 +75,250 @@ class Outcome:
     error: BaseException | None = None
 
 
-def run(
-    tasks: Sequence[Task], enlarger: Enlarger, scale: float, progress: Callable[[Task], Progress | None]
-) -> Iterator[Outcome]:
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is done to every input, the same for one and for a thousand.
+
+    `format`: of all results; else each one's name decides. `manifests`: by the folder they are responsible for.
+    `report` is told what somebody should know before the work on a picture begins.
+    """
+
+    enlarger: Enlarger
+    decoder: Decoder
+    size: Size
+    format: Format | None = None
+    quality: int | None = None
+    background: tuple[int, int, int] | None = None
+    overwrite: bool = False
+    resume: bool = False
+    manifests: dict[Path, Manifest] = field(default_factory=dict[Path, Manifest])
+    stdout: BinaryIO | None = None
+    report: Callable[[str], None] = lambda text: None
+
+    def encoding(self, task: Task) -> Encoding:
+        """By the format asked for, the target's name, or, for stdout, what the source is."""
+        found = self.format or (_format_inside(task.source) if task.stdout else format_of(_require(task.target)))
+        return Encoding(found, self.quality, self.background)
+
+    def manifest(self, task: Task) -> Manifest | None:
+        return None if task.root is None else self.manifests.get(task.root)
+
+
+def run(tasks: Sequence[Task], work: Work, progress: Callable[[Task], Progress | None]) -> Iterator[Outcome]:
     """Does the tasks in order and gives each one's outcome when its file is finished.
 
-    While one picture is enlarged, the next is decoded and the one before encoded. Ctrl-C waits for a file that is being
-    written and gives its outcome; of the picture in work nothing is left.
+    While one picture is enlarged, the next is decoded and the ones before are encoded. Ctrl-C waits for a file that is
+    complete and being written and gives its outcome; of the picture in work nothing is left.
     """
-    with ThreadPoolExecutor(1, "decode") as decoder, ThreadPoolExecutor(1, "encode") as encoder:
-        ahead: Future[Image] | None = None
-        behind: Future[Outcome] | None = None
+    for folder in {task.target.parent for task in tasks if task.target is not None and not task.stdout}:
+        clear_stale(folder)  # what a killed run has left half written
+    with ThreadPoolExecutor(1, "decode") as decoders, ThreadPoolExecutor(1, "encode") as encoders:
+        ahead: Future[Source | None] | None = None
+        behind: deque[Future[Outcome]] = deque()
         try:
             for index, task in enumerate(tasks):
-                image = ahead or _decode(decoder, task)
-                ahead = _decode(decoder, tasks[index + 1]) if index + 1 < len(tasks) else None
-                finished = _enlarge(task, image, enlarger, scale, progress(task))
-                if behind is not None:
-                    yield behind.result()
-                behind = encoder.submit(finished)
+                source = ahead or decoders.submit(_open, task, work)
+                ahead = decoders.submit(_open, tasks[index + 1], work) if index + 1 < len(tasks) else None
+                behind.append(_enlarge(task, source, work, encoders, progress(task)))
+                while behind and (behind[0].done() or len(behind) > _ENCODING_BEHIND):
+                    yield behind.popleft().result()
         except KeyboardInterrupt:
-            if behind is not None:
-                yield behind.result()
+            yield from (outcome.result() for outcome in behind)
             raise
         finally:
-            if ahead is not None:
-                ahead.cancel()
-        if behind is not None:
-            yield behind.result()
+            _close(ahead)
+        yield from (outcome.result() for outcome in behind)
 
 
 def failure(task: Task, error: UpscaleError | None = None) -> Outcome:
     """The outcome of a task that cannot even be begun."""
-    record = Record(str(task.source), None if task.target is None else str(task.target))
-    return _failed(record, error or task.error or UpscaleError(f"{task.source}: failed"), time.perf_counter())
+    return _failed(_record(task), error or task.error or UpscaleError(f"{task.source}: failed"), time.perf_counter())
 
 
-def _decode(decoder: ThreadPoolExecutor, task: Task) -> "Future[Image]":
+def _open(task: Task, work: Work) -> Source | None:
+    """The opened file, or None where its result is finished already."""
     if task.error is not None:
-        failed: Future[Image] = Future()
-        failed.set_exception(task.error)
-        return failed
-    return decoder.submit(read_image, task.source)
+        raise task.error
+    manifest = work.manifest(task)
+    if manifest is not None:
+        verdict = manifest.verdict(task) if work.resume else "new"
+        if verdict == "finished":
+            return None
+        if verdict == "foreign" and not work.overwrite:
+            raise foreign(task)
+        manifest.begin(task)
+    return work.decoder.open(task.source)
+
+
+def _close(ahead: "Future[Source | None] | None") -> None:
+    """Lets go of a file that was opened for nothing."""
+    if ahead is None or ahead.cancel() or ahead.exception() is not None:
+        return
+    source = ahead.result()
+    if source is not None:
+        with source:
+            pass
 
 
 def _enlarge(
-    task: Task, decoded: "Future[Image]", enlarger: Enlarger, scale: float, progress: Progress | None
-) -> Callable[[], Outcome]:
-    """Enlarges one picture; what is returned writes it and gives the outcome."""
-    started = time.perf_counter()
-    record = Record(str(task.source), None if task.target is None else str(task.target), scale=scale)
+    task: Task, opening: "Future[Source | None]", work: Work, encoders: Executor, progress: Progress | None
+) -> "Future[Outcome]":
+    """Enlarges one picture or animation while `encoders` write what is done; gives their outcome to come."""
+    started, record = time.perf_counter(), _record(task)
     try:
-        image = decoded.result()
-        target = _require(task.target)
-        job = enlarger.job(image.width, image.height, scale, image.rgb.dtype)
-        record.model, record.input_size = enlarger.model, (image.width, image.height)
-        record.output_size = job.out_width, job.out_height
-        sink = StillSink(target, job.out_width, job.out_height, image)
-        said = len(enlarger.warnings)
-        for band in enlarger.bands(image, scale, progress):
-            sink.write(band.rgb, band.alpha)
-            record.bands += 1
-        record.warnings += enlarger.warnings[said:]
+        source = opening.result()
+        if source is None:
+            record.status = "skipped"
+            return _known(Outcome(record))
+        with source:
+            return _through(task, source, work, encoders, progress, record, started)
     except Exception as error:
-        outcome = _failed(record, error, started)  # any fault is this one file's, and the batch goes on
-        return lambda: outcome
+        return _known(_failed(record, error, started))  # any fault is this one file's, and the batch goes on
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What will be done to an opened file, known before its pixels are decoded. `warnings`: what of it will be lost."""
+
+    job: Job
+    result: Header
+    encoding: Encoding
+    frames: int
+    bytes_to_write: int
+    warnings: list[str]
+
+
+def planned(task: Task, work: Work) -> Planned:
+    """Looks at a task's file and plans it. Raises PictureError and OutputError as the work itself would."""
+    if task.error is not None:
+        raise task.error
+    return _planned(task, work.decoder.look(task.source), work)
+
+
+def _planned(task: Task, opened: Opened | Source, work: Work) -> Planned:
+    header, target = opened.header, _require(task.target)
+    try:
+        job = work.enlarger.job(header.width, header.height, work.size, header.dtype)
+    except ValueError as error:
+        raise PictureError(f"{task.source}: {error}; ask for a smaller size") from error
+    result = replace(header, width=job.out_width, height=job.out_height)
+    encoding = work.encoding(task)
+    moving = opened.animation is not None and encoding.format.animated
+    need, free = bytes_needed(result, opened.animation, encoding), free_bytes("cpu")
+    if need > _SHARE_OF_FREE * free:
+        raise OutputError(
+            f"{target}: {encoding.format.name} is written in one piece, which needs {need / 1e9:.1f} GB of memory; only "
+            f"{free / 1e9:.1f} GB are free; use .png or .tif, which are written row by row"
+        )
+    warnings = [*opened.warnings, *losses(result, opened.animation, encoding)]
+    frames = len(opened.animation.durations) if opened.animation is not None and moving else 1
+    return Planned(job, result, encoding, frames, need, warnings)
+
+
+def _through(
+    task: Task,
+    source: Source,
+    work: Work,
+    encoders: Executor,
+    progress: Progress | None,
+    record: Record,
+    started: float,
+) -> "Future[Outcome]":
+    plan, handover = _planned(task, source, work), Handover()
+    _note(plan, work, record)
+
+    def write() -> Outcome:
+        try:
+            _save(task, plan, source.animation, handover, work)
+        except Exception as error:
+            handover.abandon()
+            return _failed(record, error, started)
+        record.seconds = round(time.perf_counter() - started, 3)
+        return Outcome(record)
+
+    written = encoders.submit(write)
+    try:
+        _compute(source, plan, work, handover, progress, record)
+    except AbandonedError:
+        pass  # the writer says why
+    except Exception as error:
+        handover.end(error)
+    except BaseException:
+        handover.end(UpscaleError("interrupted"))
+        written.exception()  # waits until nothing of it is left
+        raise
+    else:
+        handover.end()
+    return written
+
+
+def _note(plan: Planned, work: Work, record: Record) -> None:
+    frame = plan.job.frame
+    record.model, record.input_size = work.enlarger.model, (frame.width, frame.height)
+    record.output_size = frame.out_width, frame.out_height
+    record.scale = round(max(frame.out_width / frame.width, frame.out_height / frame.height), 4)
+    record.frames = plan.frames
+    record.warnings += plan.warnings
+    if plan.bytes_to_write > _WORTH_SAYING:
+        need, kind = plan.bytes_to_write / 1e9, plan.encoding.format.name
+        work.report(f"{record.output}: {kind} is written in one piece and needs {need:.1f} GB of memory")
+
+
+def _compute(
+    source: Source, plan: Planned, work: Work, handover: Handover, progress: Progress | None, record: Record
+) -> None:
+    enlarger, shift, said = work.enlarger, Shift(), len(work.enlarger.warnings)
+    for index, picture in enumerate(islice(source.pictures(), plan.frames)):
+        for band in enlarger.bands(picture, work.size, _share(progress, index, plan.frames), shift):
+            handover.give(index, band)
+            record.bands += 1
+    record.warnings += enlarger.warnings[said:]
     record.device, record.engine = enlarger.engine.device, enlarger.engine.name
     record.precision = enlarger.engine.precision
-    return lambda: _write(record, sink, started)
+    if enlarger.settings.color_fix:
+        record.color_shift, record.color_shift_largest = round(shift.mean, 3), round(shift.largest, 3)
+        if shift.mean > _SUSPICIOUS_SHIFT:
+            record.warnings.append(
+                f"the color fix moved colors by {shift.mean:.0f} levels on average, which may hide a fault of the model"
+            )
 
 
-def _write(record: Record, sink: StillSink, started: float) -> Outcome:
-    try:
-        with sink:
-            pass
-    except Exception as error:
-        return _failed(record, error, started)
-    record.warnings += sink.warnings
-    record.seconds = round(time.perf_counter() - started, 3)
-    return Outcome(record)
+def _save(task: Task, plan: Planned, animation: Animation | None, handover: Handover, work: Work) -> None:
+    manifest = work.manifest(task)
+    if not task.stdout:
+        save(_require(task.target), plan.result, animation, plan.encoding, handover.frames())
+        if manifest is not None:
+            manifest.finish(task)
+        return
+    if work.stdout is None:
+        raise OutputError("-: there is no stdout to write to; use -o with a file")
+    with tempfile.TemporaryDirectory(prefix="upscale-") as folder:
+        whole = Path(folder) / f"stdout{plan.encoding.format.suffixes[0]}"
+        save(whole, plan.result, animation, plan.encoding, handover.frames())
+        with whole.open("rb") as file:
+            shutil.copyfileobj(file, work.stdout)
+        work.stdout.flush()
+
+
+def _format_inside(path: Path) -> Format:
+    with path.open("rb") as file:
+        return sniff(file.read(HEAD))
+
+
+def _share(progress: Progress | None, frame: int, frames: int) -> Progress | None:
+    if progress is None:
+        return None
+    return lambda done: progress((frame + done) / frames)
+
+
+def _record(task: Task) -> Record:
+    return Record("-" if task.stdin else str(task.source), None if task.target is None else str(task.target))
+
+
+def _known(outcome: Outcome) -> "Future[Outcome]":
+    known: Future[Outcome] = Future()
+    known.set_result(outcome)
+    return known
 
 
 def _failed(record: Record, error: Exception, started: float) -> Outcome:
@@ -143,4 +335,4 @@ def _require(target: Path | None) -> Path:
     return target
 
 
-__all__ = ["Outcome", "Record", "failure", "run"]
+__all__ = ["Outcome", "Planned", "Record", "Work", "failure", "planned", "run"]

@@ -39,12 +39,23 @@ def catmull_rom(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 _SUPPORT: dict[Kernel, int] = {lanczos: 3, catmull_rom: 2}
 
 
-def weights(old: int, new: int, kernel: Kernel) -> Weights:
-    """Weights that turn `old` pixels into `new`; rows add up to 1, the picture's rim is replicated."""
-    ratio = old / new
+@dataclass(frozen=True, slots=True)
+class Box:
+    """The part of a picture that is wanted, in its pixels; what lies around it is seen, but not shown."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def weights(old: int, new: int, kernel: Kernel, start: int = 0, length: int | None = None) -> Weights:
+    """Weights that turn pixels [start, start + length) of `old` pixels (default: all) into `new`; rows add up to 1, the
+    picture's rim is replicated."""
+    ratio = (old if length is None else length) / new
     stretch = max(1.0, ratio)
     reach = _SUPPORT[kernel] * stretch
-    centers = (np.arange(new) + 0.5) * ratio - 0.5
+    centers = start + (np.arange(new) + 0.5) * ratio - 0.5
     lowest = np.floor(centers - reach).astype(np.intp) + 1
     taps = lowest[:, None] + np.arange(math.ceil(2 * reach))
     values = kernel((taps - centers[:, None]) / stretch)
@@ -59,11 +70,17 @@ def weights(old: int, new: int, kernel: Kernel) -> Weights:
 
 
 def resampled(
-    stream: Iterator[Floats], size: tuple[int, int], new_size: tuple[int, int], kernel: Kernel = lanczos
+    stream: Iterator[Floats],
+    size: tuple[int, int],
+    new_size: tuple[int, int],
+    kernel: Kernel = lanczos,
+    box: Box | None = None,
 ) -> Iterator[Floats]:
-    """A stream of a picture of `size` (height, width) as a stream of `new_size`; every output row is made by itself."""
-    vertical = weights(size[0], new_size[0], kernel)
-    horizontal = weights(size[1], new_size[1], kernel)
+    """A stream of a picture of `size` (height, width), or of the `box` in it, as a stream of `new_size`; every output row
+    is made by itself."""
+    box = box or Box(0, 0, *size)
+    vertical = weights(size[0], new_size[0], kernel, box.top, box.height)
+    horizontal = weights(size[1], new_size[1], kernel, box.left, box.width)
     taps = vertical.values.shape[1]
     held: Floats | None = None
     held_from, row = 0, 0

@@ -3,13 +3,18 @@
 A stream is an iterator of float32 arrays (rows, width, channels) that follow one another from top to bottom.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from upscale.image import Array, Floats
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,39 @@ def cropped(stream: Iterator[Array], top: int, left: int, height: int, width: in
         row += band.shape[0]
         if start < stop:
             yield band[start:stop, left : left + width]
+
+
+def windows(stream: Iterator[Floats], height: int, rows: int, margin: int) -> Iterator[Floats]:
+    """Blocks of `rows` rows (the last one of what is left) with `margin` ≥ 1 more above and below, replicated at the rim.
+
+    Where blocks begin depends on `rows` alone, never on the stream's bands: what a filter gives is the same for any.
+    """
+    reader = RowReader(padded(stream, Padding(0, 0, margin, margin)))
+    block = reader.read(2 * margin)
+    for start in range(0, height, rows):
+        block = np.concatenate((block[-2 * margin :], reader.read(min(rows, height - start))))
+        yield block
+
+
+def split(stream: Iterator[T], count: int) -> list[Iterator[T]]:
+    """So many iterators over one stream; each must be read. What is held is what the slowest has not read yet.
+
+    (itertools.tee gives memory back in blocks of 57 items only, which here are megabytes each.)
+    """
+    waiting: list[deque[T]] = [deque() for _ in range(count)]
+
+    def branch(mine: deque[T]) -> Iterator[T]:
+        while True:
+            if not mine:
+                try:
+                    item = next(stream)
+                except StopIteration:
+                    return
+                for others in waiting:
+                    others.append(item)
+            yield mine.popleft()
+
+    return [branch(mine) for mine in waiting]
 
 
 class RowReader:

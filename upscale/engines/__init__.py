@@ -37,8 +37,9 @@ class Engine(Protocol):
         """Finished rows (n, scale·width, 3) of `dtype`, in order, for a picture that comes as rows (n, width, 3).
 
         The picture is `width` × `height`, both multiples of `spec.multiple`; rows come as float32 RGB in [0, 1], in
-        bands of any height. uint8 and uint16 results are clipped and rounded, float32 ones clipped to [0, 1]. Closing the
-        iterator ends the run. `progress` is told how far it is.
+        bands of any height. uint8 and uint16 results are clipped and rounded, float32 ones clipped to [0, 1]. With float16
+        come floats, of 16 or 32 bits as is cheaper, that are as exact as uint8 ones. Closing the iterator ends the run.
+        `progress` is told how far it is.
 
         Raises OutOfMemoryError and NotFiniteError, after which the engine is as good as new.
         """

@@ -1,5 +1,7 @@
 """What this machine offers, found out without importing torch where that can be avoided."""
 
+import contextlib
+import ctypes
 import importlib.util
 import platform
 import shutil
@@ -8,6 +10,10 @@ from pathlib import Path
 
 _UNKNOWN = 4 << 30
 """Taken for the free memory where the system does not tell."""
+
+
+_MMAP_THRESHOLD = -3
+"""M_MMAP_THRESHOLD in glibc's malloc.h."""
 
 
 def has_openvino() -> bool:
@@ -76,6 +82,14 @@ def _available() -> int | None:
     except (OSError, ValueError):
         return None
     return None
+
+
+def return_large_blocks() -> None:
+    """Makes glibc take arrays of 4 MB and more from the system and give them back when they are freed; by itself it soon
+    keeps blocks up to 32 MB in its heap, which their ever new sizes tear into pieces (a third more memory, measured on a
+    picture of 20,000 columns). Other systems' libraries do without."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 4 << 20)
 
 
 def _control_group() -> int | None:

@@ -18,7 +18,7 @@ from upscale.engines import Progress, graph
 from upscale.engines.graph import build_end, build_unit, unit_inputs, unit_layers
 from upscale.engines.run import run_bands
 from upscale.errors import NotFiniteError
-from upscale.image import Array, Floats, from_float
+from upscale.image import Array, Floats, from_float, is_deep
 from upscale.rows import unshuffled
 from upscale.stages import Stage, stages
 
@@ -62,7 +62,7 @@ class OpenVinoEngine:
         factor = self.spec.unshuffle
         if width % factor or height % factor:
             raise ValueError(f"{self.spec.name} needs sides that are multiples of {factor}, not {width}×{height}")
-        backend = _Bands(self, deep=np.dtype(dtype) != np.uint8)
+        backend = _Bands(self, deep=is_deep(dtype))
         return run_bands(backend, stages(self.spec), height // factor, plan, unshuffled(rows, factor), dtype, progress)
 
     def compute(self, stage: Stage, step: Step, features: list[Floats], deep: bool) -> Floats:
@@ -85,7 +85,7 @@ class OpenVinoEngine:
         """Finished rows, clipped and rounded. Raises NotFiniteError."""
         if not np.isfinite(rows).all():
             raise NotFiniteError(f"{self.spec.name}: the network returned NaN or infinity in {self.precision}")
-        return from_float(rows, dtype)
+        return from_float(rows, np.float32 if np.dtype(dtype) == np.float16 else dtype)
 
     def close(self) -> None:
         self._graphs.clear()

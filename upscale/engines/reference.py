@@ -37,7 +37,8 @@ class ReferenceEngine:
         progress: Progress | None = None,
     ) -> Iterator[Array]:
         picture = np.concatenate(list(unshuffled(rows, self.spec.unshuffle)))
-        yield from_float(forward(self.spec, self._weights, picture), dtype)
+        result = forward(self.spec, self._weights, picture)
+        yield from_float(result, np.float32 if np.dtype(dtype) == np.float16 else dtype)
 
     def close(self) -> None:
         pass

@@ -19,7 +19,7 @@ from upscale.checkpoint import Checkpoint
 from upscale.engines import Progress
 from upscale.engines.run import run_bands
 from upscale.errors import EngineError, NotFiniteError, OutOfMemoryError
-from upscale.image import Array, Floats
+from upscale.image import Array, Floats, is_deep
 from upscale.nets import Network, build
 from upscale.rows import unshuffled
 from upscale.stages import Stage, stages
@@ -56,7 +56,9 @@ class TorchEngine:
         factor = self.spec.unshuffle
         if width % factor or height % factor:
             raise ValueError(f"{self.spec.name} needs sides that are multiples of {factor}, not {width}×{height}")
-        backend = _Bands(self._network(deep=np.dtype(dtype) != np.uint8), self._device, self.precision)
+        backend = _Bands(
+            self._network(deep=is_deep(dtype)), self._device, self.precision
+        )
         bands = run_bands(backend, stages(self.spec), height // factor, plan, unshuffled(rows, factor), dtype, progress)
         while True:
             try:
@@ -124,7 +126,8 @@ def finished(rows: Tensor, dtype: npt.DTypeLike, precision: str) -> Array:
     levels = _LEVELS.get(np.dtype(dtype))
     clipped = rows.clamp(0, 1)
     if levels is None:
-        return clipped.cpu().numpy().astype(dtype, copy=False)
+        half = np.dtype(dtype) == np.float16 and clipped.device.type != "cpu"  # half the way to the processor
+        return (clipped.half() if half else clipped).cpu().numpy()
     if levels == 255:
         return (clipped * 255).round_().to(torch.uint8).cpu().numpy()
     return (clipped * levels).round_().to(torch.int32).cpu().numpy().astype(np.uint16)

@@ -19,6 +19,7 @@ from upscale.checkpoint import Checkpoint
 from upscale.engines import Progress
 from upscale.engines.torch import finished, usable
 from upscale.errors import EngineError, ModelError, OutOfMemoryError
+from upscale.files import sha256_of
 from upscale.image import Array, Floats
 from upscale.rows import RowReader
 from upscale.spec import ModelSpec
@@ -35,7 +36,8 @@ def open_foreign(path: Path) -> Checkpoint:
     descriptor = _descriptor(path)
     multiple = int(descriptor.size_requirements.multiple_of)
     spec = ModelSpec(path.stem, "foreign", int(descriptor.scale), unshuffle=multiple)
-    return Checkpoint(spec, {}, {PATH_NOTE: str(path), "architecture": str(descriptor.architecture.name)})
+    notes = {PATH_NOTE: str(path), "sha256": sha256_of(path), "architecture": str(descriptor.architecture.name)}
+    return Checkpoint(spec, {}, notes)
 
 
 def _descriptor(path: Path) -> Any:

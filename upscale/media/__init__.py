@@ -1,17 +1,26 @@
-"""Pictures in and out of files. `Sink` is what takes a result, band by band."""
+"""Pictures in and out of files. `Source` is an opened file; decode.py opens any, encode.py writes any."""
 
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Protocol, Self
 
-from upscale.image import Array
+from upscale.image import Animation, Header, Picture
 
 
-class Sink(Protocol):
-    """Takes a picture's bands in order. The file gets its name only when the block ends well and the file was checked."""
+class Source(Protocol):
+    """An opened file. `header` holds for each of its pictures; `animation` is None for a still one.
 
+    `warnings`: what the file has that could not be read, a line each, known when it is opened.
+    """
+
+    header: Header
+    animation: Animation | None
     warnings: list[str]
 
-    def write(self, rgb: Array, alpha: Array | None) -> None: ...
+    def pictures(self) -> Iterator[Picture]:
+        """One for a still picture; an animation's frames in order, each complete, blended and disposed as it is seen.
+        Raises PictureError."""
+        ...
 
     def __enter__(self) -> Self: ...
 
@@ -20,4 +29,4 @@ class Sink(Protocol):
     ) -> None: ...
 
 
-__all__ = ["Sink"]
+__all__ = ["Source"]

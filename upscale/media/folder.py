@@ -1,162 +1,219 @@
-"""Which files a command means, and where each result goes. Looks at folders, never into files."""
+"""What a command means: each picture, and where its result goes. Looks at folders, never into files."""
 
-import glob
+import functools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 from upscale.errors import OutputError, PictureError, UpscaleError
-from upscale.media.still import SUFFIXES, format_of
+from upscale.media.formats import BY_SUFFIX, REFUSED, Format, format_of
+from upscale.media.listing import STREAM, expanded, identity, is_folder, kinds, pictures, unusable
+from upscale.media.naming import Wish, check_template, default_template, distinct, file_name, folded
 
-_OTHER_FORMATS = {
-    *(
-        ".apng",
-        ".avif",
-        ".bmp",
-        ".exr",
-        ".gif",
-        ".hdr",
-        ".heic",
-        ".heif",
-        ".jfif",
-        ".jp2",
-        ".jxl",
-        ".ppm",
-        ".psd",
-        ".tga",
-    ),
-    *(".avi", ".mkv", ".mov", ".mp4", ".webm"),
-}
-"""An output so called is meant as a file, and refused; any other unknown suffix belongs to a folder's name."""
+_VIDEOS = {".avi", ".mkv", ".mov", ".mp4", ".webm"}
+_NAMED_AS_FILE = {*BY_SUFFIX, *REFUSED, *_VIDEOS}
+"""An output so called is meant as a file; any other unknown suffix belongs to a folder's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One picture to enlarge and its place; or, with `error`, one that cannot be, and why."""
+    """One picture to enlarge and its place; or, with `error`, one that cannot be, and why.
+
+    `root`: the folder whose manifest knows the result, at or above it; None for stdout. With `stdin` or `stdout`, the source
+    or target is only a name for messages, `STREAM`.
+    """
 
     source: Path
     target: Path | None
     error: UpscaleError | None = None
+    root: Path | None = None
+    stdin: bool = False
+    stdout: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """How inputs become outputs: `in.png` → `in_x4.png`, `folder/` → `folder_x4/`, or into `out`."""
+    """How inputs become outputs: `in.png` → `in_x4.png`, `folder/` → `folder_x4/`, or into `out`.
 
-    out: Path | None
-    scale: float
-    recursive: bool
-    overwrite: bool
+    `tag`: what {scale} stands for: "4" or "2.5" for a scale; "800x600", "w1024", "h768", "fit2048" for a size. `format`: of
+    all results, the inputs' own where None. `name`: a template of naming.FIELDS, without suffix. `resume`: what exists is left
+    for the manifest to judge.
+    """
+
+    out: Path | None = None
+    tag: str = "4"
+    model: str = ""
+    format: Format | None = None
+    name: str | None = None
+    recursive: bool = False
+    overwrite: bool = False
+    resume: bool = False
 
 
-def tasks(inputs: Iterable[str], places: Places) -> list[Task]:
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """An input. Its result goes into `folder`, at or below `root`, called by `template`; or where `exact` says."""
+
+    source: Path
+    root: Path
+    folder: Path
+    template: str = ""
+    exact: Path | None = None
+    error: PictureError | None = None
+    stdin: bool = False
+
+
+_Identities = Set[tuple[int, int] | None]
+
+
+def _none(_root: Path) -> Collection[str]:
+    return ()
+
+
+def tasks(inputs: Iterable[str], places: Places, results_in: Callable[[Path], Collection[str]] = _none) -> list[Task]:
     """Tasks in the order of the inputs, folders sorted. What cannot be done comes as a task with an error.
 
-    Raises ValueError where several inputs would go into one file.
+    The same inputs give the same places, whatever results are there already. An input that is given twice is done once.
+    `results_in(root)`: names below `root` of what earlier runs made, as a manifest knows; where a pattern or folder means such
+    a result beside its own original, it is no input.
+
+    Raises ValueError where several inputs would go into one file, where `-` stands twice, and for templates that are none.
     """
-    given = list(_expanded(inputs))
-    alone = len(given) == 1 and not _is_folder(given[0])
-    if not alone and places.out is not None and _named_as_file(places.out):
-        raise ValueError(f"{places.out} is one file, but there are several inputs; give a folder")
-    pairs = [pair for path in given for pair in _pairs(path, places, alone)]
-    originals = {os.path.realpath(source) for source, _ in pairs}
-    taken: dict[str, Path] = {}
-    return [_checked(source, target, places, originals, taken) for source, target in pairs]
+    if places.name is not None:
+        check_template(places.name, places.model)
+    given = list(expanded(inputs))
+    alone = len(given) == 1 and (given[0] is None or not is_folder(given[0]))
+    _check_out(places, alone)
+    if given.count(None) > 1:
+        raise ValueError("- stands for stdin and can be given only once")
+    items = [item for path in given for item in _items(path, places, alone)]
+    return _planned(_without_results(items, places, results_in), places)
 
 
-def _expanded(inputs: Iterable[str]) -> Iterator[Path]:
-    """Patterns are expanded here where the shell did not; a file that is really called so comes first."""
-    for text in inputs:
-        path = Path(text)
-        if _exists(path) or not glob.has_magic(text):
-            yield path
-            continue
-        matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
-        yield from (Path(match) for match in matches) if matches else [path]
+def exists_already(target: Path) -> OutputError:
+    return OutputError(f"{target}: exists already; --overwrite replaces it, --resume goes on with what was begun")
 
 
-def _pairs(path: Path, places: Places, alone: bool) -> Iterator[tuple[Path, Path]]:
-    tag = f"_x{places.scale:g}"
-    if not _is_folder(path):
-        yield path, _file_target(path, places.out, tag, alone)
+def _check_out(places: Places, alone: bool) -> None:
+    out = places.out
+    if out is None or not (out == STREAM or _is_file_name(out)):
         return
-    root = places.out if places.out is not None else _beside(path, tag)
-    sources = sorted(_pictures(path, root, places.recursive))
-    yield from ((source, root / source.relative_to(path)) for source in sources)
-    if not sources:
-        yield path, root  # found to hold nothing when it is checked
+    which = "stdout" if out == STREAM else str(out)
+    if not alone:
+        raise ValueError(f"{which} is one file, but there are several inputs; give a folder")
+    if places.name is not None:
+        raise ValueError(f"--name and -o {out} both name the result; use one, or give a folder to -o")
+    own = BY_SUFFIX.get(out.suffix.lower())
+    if places.format is not None and own not in (None, places.format):
+        raise ValueError(f"{out} is not called like {places.format.name}, which --format asks for; use one of both")
 
 
-def _pictures(folder: Path, root: Path, recursive: bool) -> Iterator[Path]:
-    """A folder's pictures; neither hidden files nor the results of an earlier run into a folder inside."""
-    inner, outer = Path(os.path.realpath(root)), Path(os.path.realpath(folder))
-    results = inner if inner != outer and inner.is_relative_to(outer) else None
-    for source in folder.rglob("*") if recursive else folder.glob("*"):
-        if source.suffix.lower() not in SUFFIXES or _is_folder(source):
-            continue
-        if any(part.startswith(".") for part in source.relative_to(folder).parts):
-            continue
-        if results is None or not Path(os.path.realpath(source.parent)).is_relative_to(results):
-            yield source
+def _items(path: Path | None, places: Places, alone: bool) -> Iterator[_Item]:
+    if path is None or not is_folder(path):
+        yield _file_item(path, places, alone)
+        return
+    root = places.out if places.out is not None else _beside(path, places)
+    found = sorted(pictures(path, root, places.recursive), key=lambda pair: pair[0])
+    if not found:
+        hint = "" if places.recursive else "; --recursive looks further down"
+        found = [(path, PictureError(f"{path}: no pictures in this folder ({kinds()}){hint}"))]
+    for source, error in found:
+        below = root if source == path else root / source.relative_to(path).parent
+        yield _Item(source, root, below, places.name or "{stem}", error=error or unusable(source))
 
 
-def _beside(folder: Path, tag: str) -> Path:
+def _file_item(path: Path | None, places: Places, alone: bool) -> _Item:
+    stdin, source = path is None, path or STREAM
+    error = None if stdin else unusable(source)
+    out = STREAM if stdin and places.out is None else places.out
+    if out is not None and (out == STREAM or (alone and _is_file_name(out))):
+        return _Item(source, out.parent, out.parent, exact=out, error=error, stdin=stdin)
+    folder = source.parent if out is None else out
+    return _Item(source, folder, folder, places.name or default_template(places.tag), error=error, stdin=stdin)
+
+
+def _without_results(items: list[_Item], places: Places, results_in: Callable[[Path], Collection[str]]) -> list[_Item]:
+    """Without those that an earlier run made from another of these inputs: a second `upscale *.png` means the originals."""
+    roots = {item.root for item in items if item.exact is None}
+    known = {os.path.join(os.path.realpath(root), name) for root in roots for name in results_in(root)}  # noqa: PTH118
+    if not known:
+        return items
+    originals = [item for item in items if _real(item.source) not in known]
+    targets = {_real(task.target) for task in _planned(originals, places) if task.target is not None}
+    return [item for item in items if _real(item.source) not in known & targets]
+
+
+def _planned(items: Sequence[_Item], places: Places) -> list[Task]:
+    inputs = {identity(item.source) for item in items if not item.stdin} - {None}
+    wishes = _wishes(items, places)
+    targets = distinct(list(wishes.values()), _keys, lambda path: identity(path) in inputs)
+    placed = dict(zip(wishes, targets, strict=True))
+    chosen = (index for index, item in enumerate(items) if item.error is not None or index in placed)
+    return [_task(items[index], placed.get(index), places, inputs) for index in chosen]
+
+
+def _wishes(items: Sequence[_Item], places: Places) -> dict[int, Wish]:
+    """By the item's number; one wish only where one file is meant to go to one place twice."""
+    wishes: dict[tuple[str, str], tuple[int, Wish]] = {}
+    digits = len(str(len(items)))
+    for index, item in enumerate(items):
+        if item.error is None:
+            wish = Wish(item.source, item.root, functools.partial(_place, item, places, f"{index + 1:0{digits}d}"))
+            wishes.setdefault((_real(item.source), _real(wish.place(""))), (index, wish))
+    return dict(wishes.values())
+
+
+def _place(item: _Item, places: Places, number: str, extra: str) -> Path:
+    if item.exact is not None:
+        return item.exact
+    stem = "stdin" if item.stdin else item.source.stem
+    suffix = places.format.suffixes[0] if places.format is not None else item.source.suffix or ".png"
+    values = {"stem": stem, "scale": places.tag, "model": places.model, "index": number}
+    return item.folder / file_name(item.template, values, suffix, extra)
+
+
+def _keys(wish: Wish, path: Path) -> tuple[str, str]:
+    """Where the file really is, links followed; and the same for disks on which A.png is a.png.
+
+    Only what is made below the root is folded: above it, folders whose names differ in case are there and do differ.
+    """
+    root = os.path.realpath(wish.root)
+    return _real(path), os.path.join(root, folded(path.relative_to(wish.root).as_posix()))  # noqa: PTH118
+
+
+def _beside(folder: Path, places: Places) -> Path:
     named = folder if folder.name not in ("", "..") else folder.resolve()
     if not named.name:
         raise OutputError(f"{folder}: there is no place beside it; use -o")
-    return named.with_name(named.name + tag)
+    values = {"stem": named.name, "scale": places.tag}
+    return named.with_name(file_name(default_template(places.tag), values, ""))
 
 
-def _file_target(path: Path, out: Path | None, tag: str, alone: bool) -> Path:
-    name = f"{path.stem}{tag}{path.suffix}"
-    if out is None:
-        return path.with_name(name)
-    return out if alone and _named_as_file(out) else out / name
+def _is_file_name(out: Path) -> bool:
+    return out.suffix.lower() in _NAMED_AS_FILE and not is_folder(out)
 
 
-def _named_as_file(out: Path) -> bool:
-    return out.suffix.lower() in {*SUFFIXES, *_OTHER_FORMATS} and not _is_folder(out)
+def _task(item: _Item, target: Path | None, places: Places, inputs: _Identities) -> Task:
+    if target is None or item.error is not None:
+        return Task(item.source, None, item.error, stdin=item.stdin)
+    if target == STREAM:
+        return Task(item.source, target, stdin=item.stdin, stdout=True)
+    return Task(item.source, target, _misplaced(item.source, target, places, inputs), item.root, item.stdin)
 
 
-def _checked(source: Path, target: Path, places: Places, originals: set[str], taken: dict[str, Path]) -> Task:
-    error = _unusable(source) or _misplaced(source, target, places, originals, taken)
-    return Task(source, None if isinstance(error, PictureError) else target, error)
-
-
-def _unusable(source: Path) -> PictureError | None:
-    kinds = ", ".join(sorted(set(SUFFIXES.values())))
-    try:
-        source.stat()
-    except FileNotFoundError:
-        what = "a link to a file that is gone" if source.is_symlink() else "no such file or folder"
-        return PictureError(f"{source}: {what}; check the name")
-    except OSError as error:
-        return PictureError(f"{source}: cannot be read ({error.strerror})")
-    if _is_folder(source):
-        return PictureError(f"{source}: no pictures in this folder ({kinds}); --recursive looks further down")
-    if source.suffix.lower() not in SUFFIXES:
-        return PictureError(f"{source}: not a supported kind of file ({kinds}); convert it first")
-    return None
-
-
-def _misplaced(
-    source: Path, target: Path, places: Places, originals: set[str], taken: dict[str, Path]
-) -> OutputError | None:
-    """Why the result cannot go there. Only the first of several results for one place gets it."""
-    key = os.path.realpath(target)
-    first = taken.setdefault(key, source)
-    if first is not source:
-        return OutputError(f"{target}: would hold the results of {first} and {source}; use -o")
-    if key in originals:
-        which = "the input itself" if key == os.path.realpath(source) else "an input too"
+def _misplaced(source: Path, target: Path, places: Places, inputs: _Identities) -> OutputError | None:
+    """Why the result cannot go there."""
+    there = identity(target)
+    if there in inputs:
+        which = "the input itself" if there == identity(source) else "an input too"
         return OutputError(f"{target}: {which}, never overwritten; use another -o")
     try:
         format_of(target)
         if target.is_dir():
             return OutputError(f"{target}: a folder is so called; use -o")
-        if target.exists() and not places.overwrite:
-            return OutputError(f"{target}: exists already; --overwrite replaces it")
+        if target.exists() and not (places.overwrite or places.resume):
+            return exists_already(target)
     except OutputError as error:
         return error
     except OSError as error:
@@ -164,15 +221,6 @@ def _misplaced(
     return None
 
 
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a name too long, a folder that nobody may look into
-        return False
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
+def _real(path: Path) -> str:
+    """The path with all links followed but the last."""
+    return os.path.join(os.path.realpath(path.parent), path.name)  # noqa: PTH118

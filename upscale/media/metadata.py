@@ -19,7 +19,7 @@ _LARGEST = {("EXIF", "JPEG"): 65533, ("XMP", "JPEG"): 65504}
 _WITH_XMP = ("JPEG", "WEBP")
 _ORIENTATION = 274
 _RESOLUTION_TAGS = frozenset((282, 283, 296))
-_STORAGE_TAGS = frozenset(
+STORAGE_TAGS = frozenset(
     (
         *(*range(254, 269), *range(273, 282), 284, *range(288, 294), 301, *range(317, 348), *range(512, 533)),
         *(700, 33723, 34377, 34675, 37724),
@@ -27,7 +27,7 @@ _STORAGE_TAGS = frozenset(
 )
 """TIFF tags that say how a file is laid out (sizes, strips, compression, orientation) or hold what is kept elsewhere."""
 
-_XMP_ORIENTATION = rb'tiff:Orientation="[0-9]"|<tiff:Orientation>[0-9]</tiff:Orientation>'
+_XMP_ORIENTATION = rb"""tiff:Orientation=["']([0-9])["']|<tiff:Orientation>\s*([0-9])\s*</tiff:Orientation>"""
 
 _NO_TURN = (False, 1, 1)
 _TURNS = {
@@ -47,7 +47,12 @@ def orientation(opened: Any) -> int:
 
 
 def is_transposed(opened: Any) -> bool:
-    return _TURNS.get(orientation(opened), _NO_TURN)[0]
+    return transposes(orientation(opened))
+
+
+def transposes(orientation: int) -> bool:
+    """Whether sides change places on the way to upright."""
+    return _TURNS.get(orientation, _NO_TURN)[0]
 
 
 def upright(pixels: Array, orientation: int) -> Array:
@@ -62,10 +67,61 @@ def metadata(opened: Any) -> Metadata:
     if dpi is not None and not all(math.isfinite(value) and 0 < value < 65536 for value in map(float, dpi)):
         dpi = None
     return Metadata(
-        _exif(opened, _STORAGE_TAGS if dpi is not None else _STORAGE_TAGS | _RESOLUTION_TAGS),
+        _exif(opened, STORAGE_TAGS if dpi is not None else STORAGE_TAGS | _RESOLUTION_TAGS),
         re.sub(_XMP_ORIENTATION, b"", xmp) if isinstance(xmp, bytes) else None,
         (float(dpi[0]), float(dpi[1])) if dpi else None,
     )
+
+
+def orientation_of(exif: bytes | None, xmp: bytes | None) -> int:
+    """1 to 8: what EXIF says, else XMP, else 1; also where they are damaged."""
+    with contextlib.suppress(*DAMAGE):
+        found = _loaded(exif or b"").get(_ORIENTATION)
+        if found is not None:
+            return int(found) if int(found) in _TURNS else 1
+    return xmp_orientation(xmp)
+
+
+def xmp_orientation(xmp: bytes | None) -> int:
+    """1 to 8, 1 where XMP does not say."""
+    found = re.search(_XMP_ORIENTATION, xmp or b"")
+    value = int(found[1] or found[2]) if found else 1
+    return value if value in _TURNS else 1
+
+
+def metadata_of(exif: bytes | Pil.Exif | None, xmp: bytes | None, dpi: tuple[float, float] | None) -> Metadata:
+    """What is kept of a file's EXIF, XMP and DPI: all but its layout and orientation, since the pixels are upright.
+
+    A damaged EXIF is None: the picture may be whole all the same. So is a senseless density.
+    """
+    density = _sane(dpi)
+    kept = None
+    with contextlib.suppress(*DAMAGE):
+        loaded = exif if isinstance(exif, Pil.Exif) else _loaded(exif or b"")
+        kept = _described(loaded, STORAGE_TAGS if density is not None else STORAGE_TAGS | _RESOLUTION_TAGS)
+    return Metadata(kept, re.sub(_XMP_ORIENTATION, b"", xmp) if xmp else None, density)
+
+
+def density_of(exif: bytes | Pil.Exif | None) -> tuple[float, float] | None:
+    """DPI as EXIF or TIFF tags say; None without them or where they are senseless."""
+    with contextlib.suppress(*DAMAGE, ArithmeticError):
+        loaded = exif if isinstance(exif, Pil.Exif) else _loaded(exif or b"")
+        inches = {2: 1.0, 3: 2.54}.get(loaded.get(296, 2))
+        if inches is not None and 282 in loaded and 283 in loaded:
+            return _sane((float(loaded[282]) * inches, float(loaded[283]) * inches))
+    return None
+
+
+def _sane(dpi: tuple[float, float] | None) -> tuple[float, float] | None:
+    if dpi is None or not all(math.isfinite(value) and 0 < value < 65536 for value in map(float, dpi)):
+        return None
+    return float(dpi[0]), float(dpi[1])
+
+
+def _described(exif: Pil.Exif, dropped: frozenset[int]) -> bytes | None:
+    for tag in dropped.intersection(exif):
+        del exif[tag]
+    return exif.tobytes() if len(exif) else None
 
 
 def _exif(opened: Any, dropped: frozenset[int]) -> bytes | None:

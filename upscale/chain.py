@@ -1,0 +1,162 @@
+"""The steps from a picture to its enlarged rows, each a stream of bands: color bled under transparency, the network, color
+fix, one resampling, strength, rounding. Whatever way the network runs, the rows are the same.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from upscale.bleed import bled
+from upscale.colorfix import Shift, fixed
+from upscale.image import Array, Band, Floats, Picture, from_float, to_float
+from upscale.plans import Tile
+from upscale.resample import Box, catmull_rom, resampled
+from upscale.rows import Padding, RowReader, cropped, padded, split
+
+WRAP_PADDING = 32
+"""Pixels taken from the opposite side where the picture tiles: past these a network's view has faded."""
+
+Wrap = Literal["none", "x", "y", "xy"]
+
+Network = Callable[[Iterator[Floats], npt.DTypeLike], Iterator[Array]]
+"""Rows of the surrounded picture → rows `Frame.factor` times as large, clipped to [0, 1], in the dtype asked for; with
+float16, floats of any size that are as exact as an 8-bit result needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How pictures are enlarged, whatever their size.
+
+    `tile`: see plans.py. `strength`: 0 the resampled input, 1 the network. `tta`: the mean of eight versions (ensemble.py).
+    `bleed`: whether color under transparency is replaced by what is visible around it; without, it is taken as it is.
+    """
+
+    tile: Tile = "auto"
+    wrap: Wrap = "none"
+    color_fix: bool = True
+    strength: float = 1.0
+    tta: bool = False
+    bleed: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength <= 1:
+            raise ValueError(f"the strength must lie in 0..1, not {self.strength:g}")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A picture's sides, those with what wrapping puts around it, and where the result lies in the network's output."""
+
+    width: int
+    height: int
+    out_width: int
+    out_height: int
+    factor: int
+    around: Padding
+
+    @property
+    def wide(self) -> int:
+        return self.width + self.around.left + self.around.right
+
+    @property
+    def high(self) -> int:
+        return self.height + self.around.top + self.around.bottom
+
+    @property
+    def exact(self) -> bool:
+        """Whether the network gives the final pixels, with no resampling after it."""
+        return self.factor > 0 and (self.width * self.factor, self.height * self.factor) == (
+            self.out_width,
+            self.out_height,
+        )
+
+    def box(self, factor: int) -> Box:
+        around = self.around
+        return Box(around.top * factor, around.left * factor, self.height * factor, self.width * factor)
+
+
+def frame(size: tuple[int, int], out: tuple[int, int], factor: int, wrap: Wrap) -> Frame:
+    """`size` and `out` are (width, height); `factor` is what all passes of the network enlarge, 0 for no network."""
+    x, y = WRAP_PADDING * ("x" in wrap), WRAP_PADDING * ("y" in wrap)
+    return Frame(*size, *out, factor, Padding(x, x, y, y, "x" in wrap, "y" in wrap))
+
+
+def enlarged(
+    picture: Picture, frame: Frame, settings: Settings, network: Network, gray: bool, shift: Shift
+) -> Iterator[Band]:
+    """The finished rows, of the picture's dtype, in bands. `gray`: all three channels shall be equal."""
+    dtype, has_alpha = picture.header.dtype, picture.header.alpha
+    rows = padded(_floats(picture), frame.around)
+    if not has_alpha:
+        yield from (Band(rgb) for rgb in _colors(rows, frame, settings, network, gray, dtype, shift))
+        return
+    rows, alphas = split(rows, 2)
+    visible = bled(rows, frame.high) if settings.bleed else (band[..., :3] for band in rows)
+    colors = _colors(visible, frame, settings, network, gray, dtype, shift)
+    out, size = (frame.out_height, frame.out_width), (frame.high, frame.wide)
+    alpha = RowReader(resampled((band[..., 3:] for band in alphas), size, out, catmull_rom, frame.box(1)))
+    for rgb in colors:
+        yield Band(rgb, from_float(alpha.read(rgb.shape[0])[..., 0], dtype))
+
+
+def _floats(picture: Picture) -> Iterator[Floats]:
+    """Rows (n, w, 3), or (n, w, 4) with alpha."""
+    for band in picture.bands():
+        rgb = to_float(band.rgb)
+        yield rgb if band.alpha is None else np.dstack((rgb, to_float(band.alpha)))
+
+
+def _colors(
+    visible: Iterator[Floats],
+    frame: Frame,
+    settings: Settings,
+    network: Network,
+    gray: bool,
+    dtype: np.dtype[np.generic],
+    shift: Shift,
+) -> Iterator[Array]:
+    if not frame.factor or settings.strength == 0:
+        return _rounded(_resized(visible, 1, frame), gray, dtype)
+    blended = settings.strength < 1
+    if frame.exact and not (settings.color_fix or blended or gray or settings.tta):
+        return cropped(network(visible, dtype), *_edges(frame.box(frame.factor)))
+    originals: list[Iterator[Floats]] = []
+    if settings.color_fix or blended:
+        visible, *originals = split(visible, 1 + settings.color_fix + blended)
+    result: Iterator[Floats] = network(visible, np.float16 if dtype == np.uint8 else np.float32)
+    if settings.color_fix:
+        result = fixed(result, originals.pop(), frame.high, frame.factor, shift)
+    result = _resized(result, frame.factor, frame)
+    if blended:
+        result = _blended(result, _resized(originals.pop(), 1, frame), settings.strength)
+    return _rounded(result, gray, dtype)
+
+
+def _resized(rows: Iterator[Floats], factor: int, frame: Frame) -> Iterator[Floats]:
+    """The wanted part of rows that are `factor` times the surrounded picture, in the final size."""
+    box = frame.box(factor)
+    if (box.width, box.height) == (frame.out_width, frame.out_height):
+        return cropped(rows, *_edges(box))
+    return resampled(rows, (frame.high * factor, frame.wide * factor), (frame.out_height, frame.out_width), box=box)
+
+
+def _edges(box: Box) -> tuple[int, int, int, int]:
+    return box.top, box.left, box.height, box.width
+
+
+def _blended(result: Iterator[Floats], originals: Iterator[Floats], strength: float) -> Iterator[Floats]:
+    reader, share = RowReader(originals), np.float32(strength)
+    for rows in result:
+        # Clipped first: what the resampling overshoots was never a color.
+        original = np.clip(reader.read(rows.shape[0]), 0, 1)
+        yield (share * np.clip(rows, 0, 1) + (1 - share) * original).astype(np.float32, copy=False)
+
+
+def _rounded(rows: Iterator[Floats], gray: bool, dtype: np.dtype[np.generic]) -> Iterator[Array]:
+    for band in rows:
+        if gray:
+            band = np.broadcast_to(band.mean(axis=2, keepdims=True, dtype=np.float32), band.shape)
+        yield from_float(band, dtype)

@@ -1,0 +1,77 @@
+"""Bands on their way from the thread that computes them to the one that writes them, never many at once."""
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
+
+from upscale.errors import UpscaleError
+from upscale.image import Band
+
+_LIMIT = 64 << 20
+_LOOK = 0.2
+"""Seconds after which a waiting thread looks up, so that Ctrl-C reaches it."""
+
+
+class AbandonedError(UpscaleError):
+    """Whoever was to write the bands has given up; its own error says why."""
+
+
+class Handover:
+    """A queue of bands with room for `limit` bytes, one band at least. One thread gives, another takes."""
+
+    def __init__(self, limit: int = _LIMIT) -> None:
+        self._limit = limit
+        self._held: deque[tuple[int, Band]] = deque()
+        self._bytes = 0
+        self._changed = threading.Condition()
+        self._ended = self._abandoned = False
+        self._error: BaseException | None = None
+
+    def give(self, frame: int, band: Band) -> None:
+        """A band of frame number `frame`. Waits while the queue is full; raises AbandonedError when nobody takes it."""
+        with self._changed:
+            while self._bytes >= self._limit and not self._abandoned:
+                self._changed.wait(_LOOK)
+            if self._abandoned:
+                raise AbandonedError("nobody writes these bands")
+            self._held.append((frame, band))
+            self._bytes += _size(band)
+            self._changed.notify_all()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """No more will come; with `error`, because of it, and the taker meets it too."""
+        with self._changed:
+            self._ended, self._error = True, error
+            self._changed.notify_all()
+
+    def abandon(self) -> None:
+        """Nobody takes any more."""
+        with self._changed:
+            self._abandoned = True
+            self._held.clear()
+            self._changed.notify_all()
+
+    def frames(self) -> Iterator[Iterator[Band]]:
+        """For the taker: each frame's bands. What it leaves of a frame is skipped with the next one."""
+        for _, items in groupby(self._taken(), key=itemgetter(0)):
+            yield map(itemgetter(1), items)
+
+    def _taken(self) -> Iterator[tuple[int, Band]]:
+        while True:
+            with self._changed:
+                while not self._held and not self._ended:
+                    self._changed.wait(_LOOK)
+                if not self._held:
+                    if self._error is not None:
+                        raise self._error
+                    return
+                item = self._held.popleft()
+                self._bytes -= _size(item[1])
+                self._changed.notify_all()
+            yield item
+
+
+def _size(band: Band) -> int:
+    return band.rgb.nbytes + (0 if band.alpha is None else band.alpha.nbytes)

@@ -1,0 +1,103 @@
+"""EXIF, XMP and density as they go into a file: sizes and orientation corrected, what a format cannot hold named."""
+
+import re
+
+from upscale.image import Metadata
+from upscale.media import tags
+from upscale.media.formats import JPEG, Format
+from upscale.media.tags import Directory, Tag, exif_bytes, longs, parse_exif, rational, shorts
+
+_LARGEST_EXIF, _LARGEST_XMP = 65533, 65504  # of one JPEG segment, in the way Pillow writes them
+
+_ORIENTATION = 274
+_X, _Y, _UNIT = 282, 283, 296
+_EXIF_WIDTH, _EXIF_HEIGHT = 40962, 40963
+_STORAGE = frozenset(
+    (
+        *(*range(254, 269), *range(273, 282), 284, *range(288, 296), 301, *range(317, 348), *range(512, 533)),
+        *(_ORIENTATION, 700, 33723, 34377, 34675, 37724),
+    )
+)
+"""Tags that say how a TIFF's pixels are stored, or hold what goes elsewhere: they are not true of a new file."""
+
+_XMP_SIDES = {"tiff:ImageWidth": 0, "exif:PixelXDimension": 0, "tiff:ImageLength": 1, "exif:PixelYDimension": 1}
+
+
+def fitting(given: Metadata, format_: Format, width: int, height: int) -> tuple[Metadata, list[str]]:
+    """What a format can hold of it for a picture of this size, and a line about each thing that it cannot."""
+    lost: list[str] = []
+    exif = _exif(given, format_, width, height, lost)
+    xmp = _xmp(given, format_, width, height, lost)
+    dpi = given.dpi if format_.dpi else None
+    if given.dpi is not None and not (format_.dpi or format_.exif):
+        lost.append(f"{format_.name} holds no density (DPI): dropped")
+    return Metadata(exif, xmp, dpi), lost
+
+
+def _exif(given: Metadata, format_: Format, width: int, height: int, lost: list[str]) -> bytes | None:
+    """A density that has no place of its own in the format goes into EXIF."""
+    density = given.dpi if format_.exif and not format_.dpi else None
+    if given.exif is not None and not format_.exif:
+        lost.append(f"{format_.name} holds no EXIF: dropped")
+    if not format_.exif or (given.exif is None and density is None):
+        return None
+    try:
+        directory = Directory() if given.exif is None else parse_exif(given.exif)
+    except ValueError:
+        lost.append("EXIF is damaged: dropped")
+        return None
+    exif = exif_bytes(_corrected(directory, given.dpi, width, height))
+    if format_ is JPEG and len(exif) > _LARGEST_EXIF:
+        lost.append(f"EXIF of {len(exif):,} bytes is more than {format_.name} holds: dropped")
+        return None
+    return exif
+
+
+def _corrected(directory: Directory, dpi: tuple[float, float] | None, width: int, height: int) -> Directory:
+    kept = {number: tag for number, tag in directory.tags.items() if number not in _STORAGE}
+    if dpi is not None:
+        kept |= {_X: rational(dpi[0]), _Y: rational(dpi[1]), _UNIT: shorts(2)}
+    parts = dict(directory.parts)
+    if tags.EXIF in parts:
+        parts[tags.EXIF] = parts[tags.EXIF].merged(_sides(parts[tags.EXIF], width, height))
+    return Directory(kept, parts)
+
+
+def _sides(camera: Directory, width: int, height: int) -> dict[int, Tag]:
+    sides = {_EXIF_WIDTH: longs(width), _EXIF_HEIGHT: longs(height)}
+    return {number: side for number, side in sides.items() if number in camera.tags}
+
+
+def _xmp(given: Metadata, format_: Format, width: int, height: int, lost: list[str]) -> bytes | None:
+    if given.xmp is None:
+        return None
+    if not format_.xmp:
+        lost.append(f"{format_.name} holds no XMP: dropped")
+        return None
+    xmp = _resized(given.xmp, width, height)
+    if b"HasExtendedXMP" in xmp:
+        xmp = _without(xmp, "xmpNote:HasExtendedXMP")
+        lost.append("the part of XMP that stood outside its first segment is not kept")
+    if format_ is JPEG and len(xmp) > _LARGEST_XMP:
+        lost.append(f"XMP of {len(xmp):,} bytes is more than {format_.name} holds: dropped")
+        return None
+    return xmp
+
+
+def _resized(xmp: bytes, width: int, height: int) -> bytes:
+    """With the new size where a size is told, and upright, as attributes or as elements (XMP part 1, 7.4 and 7.9.2.2)."""
+    for name, side in _XMP_SIDES.items():
+        xmp = _with(xmp, name, (width, height)[side])
+    return _with(xmp, "tiff:Orientation", 1)
+
+
+def _with(xmp: bytes, name: str, value: int) -> bytes:
+    said, new = re.escape(name.encode()), str(value).encode()
+    xmp = re.sub(rb"(\b" + said + rb"\s*=\s*)([\"'])\s*\d+\s*\2", rb"\g<1>\g<2>" + new + rb"\g<2>", xmp)
+    return re.sub(rb"(<" + said + rb"\s*>)\s*\d+\s*(</" + said + rb"\s*>)", rb"\g<1>" + new + rb"\g<2>", xmp)
+
+
+def _without(xmp: bytes, name: str) -> bytes:
+    said = re.escape(name.encode())
+    xmp = re.sub(rb"\b" + said + rb"\s*=\s*([\"']).*?\1", b"", xmp)
+    return re.sub(rb"<" + said + rb"\s*>.*?</" + said + rb"\s*>", b"", xmp, flags=re.DOTALL)

@@ -1,0 +1,121 @@
+"""Directories of TIFF tags, read from EXIF and written into TIFF files, BigTIFF files and EXIF.
+
+Formats: TIFF 6.0 (Adobe 1992), section 2; BigTIFF as in libtiff; EXIF 2.32 (CIPA DC-008), section 4.6.
+"""
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 1, 2, 3, 4, 5, 7, 16
+_UNITS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8, 129: 1}
+_SWAPPED = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+
+EXIF, GPS, INTEROP = 34665, 34853, 40965
+_POINTERS = frozenset((EXIF, GPS, INTEROP))
+_MOST_LEVELS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A value: its TIFF type, how many units, and their bytes, lowest first."""
+
+    kind: int
+    count: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """`tags` by number; `parts`: further directories by the number of the tag that points to them."""
+
+    tags: dict[int, Tag] = field(default_factory=dict[int, Tag])
+    parts: "dict[int, Directory]" = field(default_factory=lambda: {})
+
+    def merged(self, tags: Mapping[int, Tag]) -> "Directory":
+        return Directory({**self.tags, **tags}, self.parts)
+
+
+def shorts(*values: int) -> Tag:
+    return Tag(SHORT, len(values), struct.pack(f"<{len(values)}H", *values))
+
+
+def longs(*values: int) -> Tag:
+    """Whole numbers; of 64 bits only where one needs it."""
+    wide = max(values) > 0xFFFFFFFF
+    return Tag(LONG8 if wide else LONG, len(values), struct.pack(f"<{len(values)}{'Q' if wide else 'I'}", *values))
+
+
+def rational(value: float) -> Tag:
+    """A positive number, to about six digits."""
+    scale = 10000 if value < 400000 else 1
+    return Tag(RATIONAL, 1, struct.pack("<II", round(value * scale), scale))
+
+
+def octets(data: bytes, kind: int = UNDEFINED) -> Tag:
+    return Tag(kind, len(data), data)
+
+
+def parse_exif(data: bytes) -> Directory:
+    """The first directory of EXIF bytes, with those it points to; a thumbnail's is left out. Raises ValueError."""
+    body = data.removeprefix(b"Exif\0\0")
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(body[:4])
+    if order is None or len(body) < 8:
+        raise ValueError("no EXIF")
+    try:
+        return _parsed(body, struct.unpack_from(order + "I", body, 4)[0], order, 1)
+    except struct.error as error:
+        raise ValueError("EXIF cut off") from error
+
+
+def _parsed(body: bytes, start: int, order: str, level: int) -> Directory:
+    directory = Directory()
+    (count,) = struct.unpack_from(order + "H", body, start)
+    for place in range(start + 2, start + 2 + 12 * count, 12):
+        number, kind, units, value = struct.unpack_from(order + "HHII", body, place)
+        length = units * _UNITS.get(kind, 0)
+        if number in _POINTERS:
+            if level < _MOST_LEVELS:
+                directory.parts[number] = _parsed(body, value, order, level + 1)
+        elif length:
+            at = place + 8 if length <= 4 else value
+            raw = body[at : at + length]
+            if len(raw) < length:
+                raise ValueError("EXIF cut off")
+            directory.tags[number] = Tag(kind, units, _lowest_first(raw, kind, order))
+    return directory
+
+
+def _lowest_first(raw: bytes, kind: int, order: str) -> bytes:
+    size = _SWAPPED.get(kind)
+    if order == "<" or size is None:
+        return raw
+    return np.frombuffer(raw, f">u{size}").astype(f"<u{size}").tobytes()
+
+
+def exif_bytes(directory: Directory) -> bytes:
+    """EXIF as files carry it, with its prefix."""
+    return b"Exif\0\0II*\0\x08\0\0\0" + serialized(directory, 8)
+
+
+def serialized(directory: Directory, start: int, big: bool = False) -> bytes:
+    """A directory and all that it points to, as it stands at the offset `start` of a file; `start` is even."""
+    numbers = sorted((*directory.tags, *directory.parts))
+    head, entry, inline = ("<Q", "<HHQ", 8) if big else ("<H", "<HHI", 4)
+    size = struct.calcsize(head) + len(numbers) * (struct.calcsize(entry) + inline) + inline
+    table, beyond = struct.pack(head, len(numbers)), b""
+    for number in numbers:
+        end = start + size + len(beyond)
+        if number in directory.parts:
+            tag = longs(end) if not big else Tag(LONG8, 1, struct.pack("<Q", end))
+            beyond += serialized(directory.parts[number], end, big)
+        else:
+            tag = directory.tags[number]
+        data = tag.data
+        if len(data) > inline:
+            beyond += data + bytes(len(data) % 2)
+            data = struct.pack("<Q" if big else "<I", end)
+        table += struct.pack(entry, number, tag.kind, tag.count) + data.ljust(inline, b"\0")
+    return table + bytes(inline) + beyond
