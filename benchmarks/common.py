@@ -14,7 +14,7 @@ from upscale.checkpoint import Checkpoint
 from upscale.engines import graph
 from upscale.engines.machine import processor_name
 from upscale.image import Floats, to_float
-from upscale.media.still import read_image
+from upscale.media.decode import open_file
 from upscale.stages import UNITS_PER_BLOCK, unit_count
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,7 +24,9 @@ PICTURE = ROOT / "docs" / "budgie.png"
 
 def picture(path: Path, width: int | None = None, height: int | None = None) -> Floats:
     """(H, W, 3) float32 in [0, 1], mirrored out to the given size where the file is smaller."""
-    pixels = to_float(read_image(path).rgb)
+    with open_file(path) as source:
+        (given,) = source.pictures()
+        pixels = to_float(np.concatenate([band.rgb for band in given.bands()]))
     if width is None or height is None:
         return pixels
     more = max(0, height - pixels.shape[0]), max(0, width - pixels.shape[1])

@@ -251,12 +251,12 @@ def test_dtype_color_and_metadata_are_those_of_the_input(
 
 
 @pytest.mark.parametrize("scale", [0.5, 1, 2.3, 4])
-def test_alpha_is_catmull_rom_of_the_whole_whatever_the_bands(
+def test_alpha_that_is_data_is_catmull_rom_of_the_whole_whatever_the_bands(
     scale: float, random_checkpoint: MakeCheckpoint, with_engine: Callable[..., Enlarger], make_photo: MakePhoto
 ) -> None:
     checkpoint, photo = random_checkpoint(COMPACT, 1), make_photo(150, 11)
     alpha = make_photo(150, 11, 1)[..., 1].copy()
-    got = with_engine(checkpoint, exact(checkpoint), tile=16).enlarge(Image(photo, alpha), scale).alpha
+    got = with_engine(checkpoint, exact(checkpoint), tile=16, bleed=False).enlarge(Image(photo, alpha), scale).alpha
     size = round(150 * scale), round(11 * scale)
     wanted = np.concatenate(list(resampled(iter([to_float(alpha)[..., None]]), (150, 11), size, catmull_rom)))
     np.testing.assert_array_equal(got, from_float(wanted[..., 0], np.uint8))
@@ -417,10 +417,10 @@ def test_memory_ladder_is_taken_rung_by_rung_and_the_picture_stays_the_same(
     """Smaller tail bands, then bands of the trunk, then smaller ones; rows that were given already come once."""
     checkpoint = random_checkpoint(spec, 8)
     image = Image(make_photo(140, 9, dtype=dtype), make_photo(140, 9, 1, dtype)[..., 0].copy())
-    wanted = with_engine(checkpoint, exact(checkpoint)).enlarge(image, spec.scale)
+    wanted = with_engine(checkpoint, exact(checkpoint), bleed=False).enlarge(image, spec.scale)
     engine = Moody(exact(checkpoint), fits=lambda plan: plan.rows <= 32, late=late)
     said: list[str] = []
-    enlarger = with_engine(checkpoint, engine, report=said.append)
+    enlarger = with_engine(checkpoint, engine, report=said.append, bleed=False)
     got = enlarger.enlarge(image, spec.scale)
     np.testing.assert_array_equal(got.rgb, wanted.rgb)
     np.testing.assert_array_equal(got.alpha, wanted.alpha)
@@ -435,6 +435,20 @@ def test_memory_ladder_is_taken_rung_by_rung_and_the_picture_stays_the_same(
     assert all("out of memory: going on in bands of" in line and "\n" not in line for line in said)
     assert said == enlarger.warnings
     assert "32+8" in said[-1]
+
+
+def test_short_memory_with_two_runs_at_once_changes_nothing(
+    random_checkpoint: MakeCheckpoint, with_engine: Callable[..., Enlarger], make_photo: MakePhoto
+) -> None:
+    """Colors and transparency are under way together."""
+    checkpoint = random_checkpoint(RRDB, 8)
+    image = Image(make_photo(140, 9), make_photo(140, 9, 1)[..., 0].copy())
+    wanted = with_engine(checkpoint, exact(checkpoint)).enlarge(image, 2)
+    engine = Moody(exact(checkpoint), fits=lambda plan: plan.rows <= 32, late=2)
+    got = with_engine(checkpoint, engine).enlarge(image, 2)
+    np.testing.assert_array_equal(got.rgb, wanted.rgb)
+    np.testing.assert_array_equal(got.alpha, wanted.alpha)
+    assert engine.plans[-1].rows == engine.plans[-2].rows == 32
 
 
 def test_what_fitted_is_remembered_for_the_next_picture(

@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from upscale.bleed import bled
+from upscale.bleed import bled, limited
 from upscale.colorfix import Shift, fixed
 from upscale.image import Array, Band, Floats, Picture, from_float, to_float
 from upscale.plans import Tile
-from upscale.resample import Box, catmull_rom, resampled
+from upscale.resample import Box, Kernel, catmull_rom, lanczos, resampled
 from upscale.rows import Padding, RowReader, cropped, padded, split
 
 WRAP_PADDING = 32
@@ -31,7 +31,8 @@ class Settings:
     """How pictures are enlarged, whatever their size.
 
     `tile`: see plans.py. `strength`: 0 the resampled input, 1 the network. `tta`: the mean of eight versions (ensemble.py).
-    `bleed`: whether color under transparency is replaced by what is visible around it; without, it is taken as it is.
+    `bleed`: whether alpha means transparency: color under it is replaced by what is visible around it, and the network
+    draws its edges; without, both are taken as the data that they are, and alpha is interpolated.
     """
 
     tile: Tile = "auto"
@@ -85,9 +86,16 @@ def frame(size: tuple[int, int], out: tuple[int, int], factor: int, wrap: Wrap) 
 
 
 def enlarged(
-    picture: Picture, frame: Frame, settings: Settings, network: Network, gray: bool, shift: Shift
+    picture: Picture,
+    frame: Frame,
+    settings: Settings,
+    network: Network,
+    mask_network: Network | None,
+    gray: bool,
+    shift: Shift,
 ) -> Iterator[Band]:
-    """The finished rows, of the picture's dtype, in bands. `gray`: all three channels shall be equal."""
+    """The finished rows, of the picture's dtype, in bands. `gray`: all three channels shall be equal. Without
+    `mask_network` transparency is interpolated."""
     dtype, has_alpha = picture.header.dtype, picture.header.alpha
     rows = padded(_floats(picture), frame.around)
     if not has_alpha:
@@ -96,8 +104,7 @@ def enlarged(
     rows, alphas = split(rows, 2)
     visible = bled(rows, frame.high) if settings.bleed else (band[..., :3] for band in rows)
     colors = _colors(visible, frame, settings, network, gray, dtype, shift)
-    out, size = (frame.out_height, frame.out_width), (frame.high, frame.wide)
-    alpha = RowReader(resampled((band[..., 3:] for band in alphas), size, out, catmull_rom, frame.box(1)))
+    alpha = RowReader(_mask((band[..., 3:] for band in alphas), frame, settings, mask_network, dtype))
     for rgb in colors:
         yield Band(rgb, from_float(alpha.read(rgb.shape[0])[..., 0], dtype))
 
@@ -135,12 +142,25 @@ def _colors(
     return _rounded(result, gray, dtype)
 
 
-def _resized(rows: Iterator[Floats], factor: int, frame: Frame) -> Iterator[Floats]:
+def _mask(
+    rows: Iterator[Floats], frame: Frame, settings: Settings, network: Network | None, dtype: np.dtype[np.generic]
+) -> Iterator[Floats]:
+    """Rows (n, w, 1) of transparency in the final size."""
+    if network is None or not frame.factor or settings.strength == 0:
+        return _resized(rows, 1, frame, catmull_rom)
+    seen, limits, *originals = split(rows, 2 + (settings.strength < 1))
+    result = network((band.repeat(3, axis=2) for band in seen), np.float16 if dtype == np.uint8 else np.float32)
+    result = _resized(limited(result, limits, frame.high, frame.factor), frame.factor, frame, catmull_rom)
+    return _blended(result, _resized(originals[0], 1, frame, catmull_rom), settings.strength) if originals else result
+
+
+def _resized(rows: Iterator[Floats], factor: int, frame: Frame, kernel: Kernel = lanczos) -> Iterator[Floats]:
     """The wanted part of rows that are `factor` times the surrounded picture, in the final size."""
     box = frame.box(factor)
     if (box.width, box.height) == (frame.out_width, frame.out_height):
         return cropped(rows, *_edges(box))
-    return resampled(rows, (frame.high * factor, frame.wide * factor), (frame.out_height, frame.out_width), box=box)
+    size, out = (frame.high * factor, frame.wide * factor), (frame.out_height, frame.out_width)
+    return resampled(rows, size, out, kernel, box)
 
 
 def _edges(box: Box) -> tuple[int, int, int, int]:

@@ -18,8 +18,8 @@ from upscale.options import Options, declared, options
 
 if TYPE_CHECKING:
     from upscale.checkpoint import Checkpoint
-    from upscale.manifest import Manifest
     from upscale.enlarge import Enlarger
+    from upscale.manifest import Manifest
     from upscale.media.folder import Task
     from upscale.media.formats import Format
     from upscale.media.isolation import Decoder

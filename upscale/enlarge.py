@@ -39,11 +39,13 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What will be done to one picture; all sizes in pixels. `bytes_needed`: for the network, beside the picture."""
+    """What will be done to one picture; all sizes in pixels. `mask_plans`: where the network enlarges transparency too.
+    `bytes_needed`: for the network, beside the picture."""
 
     frame: Frame
     passes: int
     plans: tuple[Plan, ...]
+    mask_plans: tuple[Plan, ...]
     bytes_needed: int
 
     @property
@@ -87,20 +89,23 @@ class Enlarger:
     def scale(self) -> int:
         return self._checkpoint.spec.scale
 
-    def job(self, width: int, height: int, target: float | Size, dtype: npt.DTypeLike = np.uint8) -> Job:
-        """The plan for one picture, computed without touching it. Raises ValueError where `target`, a scale or a size,
-        is out of range."""
+    def job(
+        self, width: int, height: int, target: float | Size, dtype: npt.DTypeLike = np.uint8, alpha: bool = False
+    ) -> Job:
+        """The plan for one picture, computed without touching it; `alpha`: its transparency is more than one value.
+        Raises ValueError where `target`, a scale or a size, is out of range."""
         size = target if isinstance(target, Size) else Size(scale=target)
         out = size.of(width, height)
         count = passes(self._ratio(width, height, size, out), self.scale)
         if self.settings.strength == 0:
             count = 0
         frames = frame((width, height), out, self.scale**count if count else 0, self.settings.wrap)
-        rungs = self._rungs(frames.wide, frames.high, count, np.dtype(dtype))
-        need = sum(need for _, need in rungs)
+        runs = 2 if alpha and self.settings.bleed else 1
+        rungs = self._rungs(frames.wide, frames.high, count, np.dtype(dtype), runs)
+        plans, need = tuple(plan for plan, _ in rungs), sum(need for _, need in rungs)
         if self.settings.tta and count:  # picture and results whole, in float32
-            need += 12 * frames.wide * frames.high * (1 + 2 * frames.factor**2)
-        return Job(frames, count, tuple(plan for plan, _ in rungs), need)
+            need += runs * 12 * frames.wide * frames.high * (1 + 2 * frames.factor**2)
+        return Job(frames, count, plans[:count], plans[count:], need)
 
     def enlarge(self, image: Image, target: float | Size, progress: Progress | None = None) -> Image:
         """The whole result in memory."""
@@ -119,16 +124,18 @@ class Enlarger:
         gives the same rows, those given already are skipped.
         """
         head, gray, done = picture.header, _is_gray(picture), 0
+        plan = partial(self.job, head.width, head.height, target, head.dtype, head.alpha and _alpha_varies(picture))
         while True:
-            job = self.job(head.width, head.height, target, head.dtype)
-            attempt = Shift()
-            network = partial(self._network, job, progress)
+            job, attempt = plan(), Shift()
+            network = partial(self._network, job, job.plans, progress)
+            masks = partial(self._network, job, job.mask_plans, None) if job.mask_plans else None
             try:
-                for band in _after(done, enlarged(picture, job.frame, self.settings, network, gray, attempt)):
+                rows = enlarged(picture, job.frame, self.settings, network, masks, gray, attempt)
+                for band in _after(done, rows):
                     done += band.rgb.shape[0]
                     yield band
             except OutOfMemoryError as error:
-                self._less_memory(job, head.width, head.height, target, head.dtype, error)
+                self._less_memory(job, plan, error)
             except NotFiniteError as error:
                 self._exact(error)
             else:
@@ -140,17 +147,22 @@ class Enlarger:
         self.engine.close()
 
     def _network(
-        self, job: Job, progress: Progress | None, rows: Iterator[Floats], dtype: npt.DTypeLike
+        self,
+        job: Job,
+        plans: tuple[Plan, ...],
+        progress: Progress | None,
+        rows: Iterator[Floats],
+        dtype: npt.DTypeLike,
     ) -> Iterator[Array]:
         """All passes over a surrounded picture; see chain.Network."""
         wide, high = job.frame.wide, job.frame.high
         if not self.settings.tta:
-            return self._passes(rows, wide, high, job.plans, dtype, progress)
+            return self._passes(rows, wide, high, plans, dtype, progress)
         turned = tuple(plan for plan, _ in self._rungs(high, wide, job.passes, np.dtype(dtype)))
 
         def version(rows: Iterator[Floats], width: int, height: int, number: int) -> Iterator[Array]:
             share = None if progress is None else partial(_told, progress, number)
-            return self._passes(rows, width, height, job.plans if width == wide else turned, dtype, share)
+            return self._passes(rows, width, height, plans if width == wide else turned, dtype, share)
 
         return averaged(rows, job.frame.factor, version)
 
@@ -193,14 +205,14 @@ class Enlarger:
         right, bottom = (PADDING + -(side + 2 * PADDING) % multiple for side in (width, height))
         return Padding(PADDING, right, PADDING, bottom)
 
-    def _rungs(self, width: int, height: int, count: int, dtype: np.dtype[np.generic]) -> list[Rung]:
-        """A plan for each pass over a surrounded picture of this size, and what each needs."""
+    def _rungs(self, width: int, height: int, count: int, dtype: np.dtype[np.generic], runs: int = 1) -> list[Rung]:
+        """A plan for each pass over a surrounded picture of this size, and what each needs; for so many runs at once."""
         ladders: list[list[Rung]] = []
         for index in range(count):
             deep = is_deep(dtype) or index < count - 1
             grown = self.scale**index
             ladders.append(self._ladder(width * grown, height * grown, deep))
-        return fitting(ladders, self._allowed()) if ladders else []
+        return fitting(ladders * runs, self._allowed()) if ladders else []
 
     def _ladder(self, width: int, height: int, deep: bool) -> list[Rung]:
         """The plans of one pass over a picture of this size, and what each needs."""
@@ -217,13 +229,12 @@ class Enlarger:
         share = min(share, _ENOUGH.get(self.engine.device, share))
         return share if self._budget is None else min(share, self._budget)
 
-    def _less_memory(
-        self, job: Job, width: int, height: int, target: float | Size, dtype: npt.DTypeLike, error: OutOfMemoryError
-    ) -> None:
+    def _less_memory(self, job: Job, plan: Callable[[], Job], error: OutOfMemoryError) -> None:
         """The next rung: a budget below what has just failed, or the CPU where no smaller plan is left."""
         # One pass takes rung by rung; of several, whose rungs combine in a hundred ways, a tenth less each time.
-        self._budget = job.bytes_needed - 1 if job.passes == 1 else int(0.9 * job.bytes_needed)
-        smaller = self.job(width, height, target, dtype)
+        single = job.passes == 1 and not job.mask_plans
+        self._budget = job.bytes_needed - 1 if single else int(0.9 * job.bytes_needed)
+        smaller = plan()
         if smaller.bytes_needed < job.bytes_needed:
             rows = ", ".join(f"{plan.rows}+{plan.tail_rows}" for plan in smaller.plans)
             self._tell(f"{error}: going on in bands of {rows} rows, also for the pictures after this one")
@@ -259,6 +270,16 @@ def _is_gray(picture: Picture) -> bool:
     if picture.header.color.gray:
         return True
     return all((band.rgb[..., :1] == band.rgb[..., 1:]).all() for band in picture.bands())
+
+
+def _alpha_varies(picture: Picture) -> bool:
+    """Whether the transparency is more than one value."""
+    found = (band.alpha for band in picture.bands() if band.alpha is not None)
+    first = next(found, None)
+    if first is None:
+        return False
+    value = first.flat[0]
+    return bool((first != value).any()) or any((alpha != value).any() for alpha in found)
 
 
 def _after(done: int, finished: Iterator[Band]) -> Iterator[Band]:

@@ -198,7 +198,7 @@ def planned(task: Task, work: Work) -> Planned:
 def _planned(task: Task, opened: Opened | Source, work: Work) -> Planned:
     header, target = opened.header, _require(task.target)
     try:
-        job = work.enlarger.job(header.width, header.height, work.size, header.dtype)
+        job = work.enlarger.job(header.width, header.height, work.size, header.dtype, header.alpha)
     except ValueError as error:
         raise PictureError(f"{task.source}: {error}; ask for a smaller size") from error
     result = replace(header, width=job.out_width, height=job.out_height)

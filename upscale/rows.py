@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from upscale.image import Array, Floats
 
-
 T = TypeVar("T")
 
 

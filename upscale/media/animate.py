@@ -55,7 +55,16 @@ def write_animation(file: BinaryIO, format_: Format, content: Content, frames: I
         **beside(content),
     )
     next(frames, None)
-    file.write(settled(encoded.getvalue(), animation.plays) if format_ is AVIF else encoded.getbuffer())
+    data = encoded.getvalue()
+    file.write(settled(data, animation.plays) if format_ is AVIF else _flagged(data) if content.layout.alpha else data)
+
+
+def _flagged(webp: bytes) -> bytes:
+    """With the flag for transparency: the encoder forgets it where all frames are opaque rectangles on a clear ground.
+
+    RFC 9649, 2.7.1: the flags follow the head of the first chunk, VP8X.
+    """
+    return webp[:20] + bytes((webp[20] | 0x10,)) + webp[21:] if webp[12:16] == b"VP8X" else webp
 
 
 def settled(avif: bytes, plays: int) -> bytes:

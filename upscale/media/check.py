@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import tifffile
 from PIL import Image as Pil
 
 from upscale.errors import OutputError
@@ -33,6 +32,10 @@ def check(path: Path, written: Path, format_: Format, content: Content) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd but readable metadata
             fault = _fault(written, format_, content)
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        fault = str(error)  # so decoders tell of damage
     except (SyntaxError, ValueError, EOFError, LookupError, TypeError, RuntimeError, struct.error, zlib.error) as error:
         fault = " ".join(str(error).split())[:100] or type(error).__name__
     if fault is not None:
@@ -143,6 +146,9 @@ def _apng_fault(file: BinaryIO, frames: int) -> str | None:
 
 
 def _tiff_fault(written: Path, content: Content) -> str | None:
+    """By tifffile, since Pillow reads no 16-bit gray with alpha."""
+    import tifffile  # takes a while, and most pictures do without
+
     layout = content.layout
     with tifffile.TiffFile(written) as file:
         page: Any = file.pages[0]

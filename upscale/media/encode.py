@@ -35,7 +35,7 @@ _MOVING = {"WebP": (75, 2, 1 << 16), "AVIF": (90, 8, 48)}
 """The same for animations: for a picture, for each frame, and up to how many frames this adds up."""
 _STREAMED = 32 << 20
 _BANDS = 512
-"""Bytes of a streamed picture's rows that are in work at once, in rows: bands are 64 rows, in up to eight forms."""
+"""Rows of a streamed picture that are in memory at once: bands of 64, in up to eight forms."""
 _AVIF_AREA = 16384 * 16384
 """libavif, and so every browser, reads no more."""
 _EXTRAS = {"heic": "pillow_heif", "jxl": "pillow_jxl"}

@@ -13,6 +13,9 @@ from upscale.media.metadata_write import fitting
 
 WHITE = (255, 255, 255)
 
+_LEAST_DEEP_JPEG_2000 = 32
+"""OpenCV, which writes those of 16 bits, always halves five times."""
+
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
@@ -72,8 +75,11 @@ def _depth(header: Header, format_: Format, lost: list[str]) -> int:
         return 8
     bits = header.color.depth if header.color.depth > 8 else 16
     most = 16 if format_.deep else 10 if format_ is HEIC else 8
+    if format_ is JPEG_2000 and min(header.width, header.height) < _LEAST_DEEP_JPEG_2000:
+        most = 8
     if bits > most:
-        lost.append(f"{format_.name} has {most} bits a channel: {bits}-bit values are rounded")
+        small = "so small a " if format_.deep else ""
+        lost.append(f"{small}{format_.name} has {most} bits a channel: {bits}-bit values are rounded")
     return 8 if most == 8 else 16
 
 

@@ -68,8 +68,11 @@ def _parts(pixels: Pixels) -> tuple[Array, Array]:
 
 
 def _picture(file: BinaryIO, rgb: Array, drawn: Array, delay: int, disposal: int) -> None:
-    """The part of a picture that has all pixels to be drawn; the others in it are left clear."""
-    top, left, bottom, right = _box(drawn)
+    """The part of a picture that has all pixels to be drawn; the others in it are left clear.
+
+    What will be cleared away is written whole: programs differ in what they see around a smaller part.
+    """
+    top, left, bottom, right = _box(drawn) if disposal == _STAY else (0, 0, *drawn.shape)
     rgb, drawn = rgb[top:bottom, left:right], drawn[top:bottom, left:right]
     palette, indices = indexed(rgb, drawn)
     clear = None if drawn.all() else len(palette)

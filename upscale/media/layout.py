@@ -127,7 +127,8 @@ class Inflow:
             left -= band.rgb.shape[0]
             if left < 0 or band.rgb.shape[1] != self._header.width:
                 raise OutputError(f"{self._path}: more pixels came than the picture has, nothing written")
-            yield fitted(band, self._layout)
+            if len(band.rgb):
+                yield fitted(band, self._layout)
         if left:
             raise OutputError(f"{self._path}: {left} rows are missing, nothing written")
 

@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,6 +20,7 @@ from upscale.media.opened import RefusedError
 NONE, LZW, JPEG_OLD, JPEG, DEFLATE, PACKBITS, DEFLATE_OLD = 1, 5, 6, 7, 8, 32773, 32946
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR, CIELAB, ICCLAB = 0, 1, 2, 3, 5, 6, 8, 9
 _SUBFILE, _SUB_IFDS, _DNG_VERSION, _PHOTOMETRIC = 254, 330, 50706, 262
+_MOST_PAGES = 256
 _RAW_PHOTOMETRICS = {32803, 34892}
 _COLORS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3, CIELAB: 3, ICCLAB: 3}
 
@@ -76,7 +78,9 @@ class Contents:
 def inspect(path: Path) -> Contents:
     """Reads the tags. Raises RefusedError for what is not supported, and nearly anything for damaged files."""
     with tifffile.TiffFile(path) as file:
-        page: Any = file.pages[0]
+        page: Any = next(iter(file.pages), None)
+        if page is None:
+            raise ValueError("no picture in it")
         _refuse_raw(file, page)
         _refuse_pages(file)
         layout, warnings = _layout(page, file.byteorder)
@@ -137,9 +141,10 @@ def _refuse_raw(file: Any, page: Any) -> None:
 
 def _refuse_pages(file: Any) -> None:
     """Thumbnails and smaller copies are no pages (NewSubfileType, bit 0)."""
-    whole = sum(1 for page in file.pages if not _first(_value(page, _SUBFILE, 0)) & 1)
-    if whole > 1:
-        raise RefusedError(f"has {whole} pages; split it first (for example with tiffsplit)")
+    # The second one is enough: a damaged file's directories may point in a circle.
+    whole = (page for page in islice(file.pages, _MOST_PAGES) if not _first(_value(page, _SUBFILE, 0)) & 1)
+    if len(list(islice(whole, 2))) > 1:
+        raise RefusedError("has several pages; split it first (for example with tiffsplit)")
 
 
 def _layout(page: Any, order: str) -> tuple[Layout, list[str]]:

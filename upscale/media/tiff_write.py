@@ -14,10 +14,10 @@ from upscale.image import Array
 from upscale.media import tags
 from upscale.media.deflate import BLOCK, deflated
 from upscale.media.layout import Content, Pixels
-from upscale.media.tags import Directory, Tag, longs, octets, parse_exif, rational, serialized, shorts
+from upscale.media.tags import Directory, longs, octets, parse_exif, rational, serialized, shorts
 
-CLASSIC_END = 1 << 32
-"""Offsets in a classic TIFF have 32 bits."""
+CLASSIC_END = BIG_FROM = 1 << 32
+"""Offsets in a classic TIFF have 32 bits: where a file ends later, it is a BigTIFF."""
 
 _HEAD = 16  # room for either kind of beginning, since the kind is known only at the end
 _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _OFFSETS, _SAMPLES = 256, 257, 258, 259, 262, 273, 277
@@ -37,16 +37,26 @@ _DEFLATE, _DIFFERENCES, _UNASSOCIATED, _GRAY, _RGB = 8, 2, 2, 1, 2
 
 
 def write_tiff(file: BinaryIO, content: Content, frames: Iterator[Iterator[Pixels]]) -> None:
-    """The first frame, as deflated strips of about a megabyte with horizontal prediction."""
-    file.write(bytes(_HEAD))
+    """The first frame, as deflated strips of about a megabyte with horizontal prediction.
+
+    The directories stand before the strips, in a room that is filled at the end: Pillow does not find them beyond 4 GB.
+    """
     height = max(1, BLOCK // content.row_bytes)
+    strips = -(-content.height // height)
+    described = _directory(content).merged({_ROWS: longs(height)})
+    largest = described.merged({_OFFSETS: longs(*[CLASSIC_END] * strips), _COUNTS: longs(*[0] * strips)})
+    file.write(bytes(_HEAD + len(serialized(largest, _HEAD, big=True))))
     starts: list[int] = []
     counts: list[int] = []
     for strip in _strips(next(frames), height):
         starts.append(file.tell())
         counts.append(file.write(deflated(_predicted(strip))))
     next(frames, None)
-    _finish(file, content, {_OFFSETS: longs(*starts), _COUNTS: longs(*counts), _ROWS: longs(height)})
+    big = file.tell() >= BIG_FROM
+    directory = described.merged({_OFFSETS: longs(*starts), _COUNTS: longs(*counts)})
+    file.seek(0)
+    file.write(struct.pack("<2sHHHQ", b"II", 43, 8, 0, _HEAD) if big else struct.pack("<2sHIQ", b"II", 42, _HEAD, 0))
+    file.write(serialized(directory, _HEAD, big))
 
 
 def _strips(bands: Iterator[Pixels], height: int) -> Iterator[Pixels]:
@@ -69,19 +79,6 @@ def _predicted(strip: Pixels) -> bytes:
     differences[:, 1:] -= strip[:, :-1]
     ordered: Array = differences.astype(strip.dtype.newbyteorder("<"), copy=False)
     return ordered.tobytes()
-
-
-def _finish(file: BinaryIO, content: Content, storage: dict[int, Tag]) -> None:
-    """Directories at the end, then the beginning, which says where they are and of which kind."""
-    if file.tell() % 2:
-        file.write(b"\0")
-    start = file.tell()
-    directory = _directory(content).merged(storage)
-    body = serialized(directory, start)
-    big = start + len(body) >= CLASSIC_END
-    file.write(serialized(directory, start, big=True) if big else body)
-    file.seek(0)
-    file.write(struct.pack("<2sHHHQ", b"II", 43, 8, 0, start) if big else struct.pack("<2sHI", b"II", 42, start))
 
 
 def _directory(content: Content) -> Directory:

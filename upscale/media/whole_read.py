@@ -214,7 +214,11 @@ def open_jpeg_xl(path: Path, limits: Limits) -> Opened:
         raise RefusedError("animated JPEG XL is not supported; convert it to APNG or WebP first")
     if facts.bits > 16:
         raise RefusedError(REFUSED[".exr"])
-    is_jpeg, info, pixels, icc, _ = _library("pillow_jxl", JPEG_XL).Decoder(num_threads=-1)(data)
+    decoder = _library("pillow_jxl", JPEG_XL).Decoder(num_threads=-1)
+    try:
+        is_jpeg, info, pixels, icc, _ = decoder(data)
+    except RuntimeError as error:  # which asks its reader to build the library anew
+        raise ValueError("its pixels cannot be decoded") from error
     if is_jpeg:
         return open_jpeg(bytes(pixels), limits)
     whole = _jxl_pixels(pixels, str(info.mode).split(";")[0], info.width, info.height)

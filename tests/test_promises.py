@@ -1,0 +1,456 @@
+"""The whole command on whole files: what users of other tools complain of, tried from outside."""
+
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image as Pil
+from PIL import ImageSequence
+
+from upscale.checkpoint import Checkpoint, write_safetensors
+from upscale.spec import ModelSpec
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+TINY = ModelSpec("tiny", "compact", 4, features=8, blocks=2, activation="prelu")
+MakePhoto = Callable[..., npt.NDArray[Any]]
+Done = subprocess.CompletedProcess[bytes]
+
+
+@pytest.fixture(scope="session")
+def model(random_checkpoint: Callable[[ModelSpec, int], Checkpoint], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
+    write_safetensors(random_checkpoint(TINY, 0), path)
+    return path
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def command(model: Path | str, *arguments: str | Path) -> list[str]:
+    options = ["--model", str(model), "--device", "cpu", "--no-color-fix"]
+    return [sys.executable, "-m", "upscale", *options, *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+
+
+def run(model: Path | str, *arguments: str | Path, given: bytes | None = None, **options: Any) -> Done:
+    return subprocess.run(command(model, *arguments), env=environment(), input=given, capture_output=True, **options)
+
+
+def lines(said: bytes) -> list[str]:
+    return [line for line in said.decode().splitlines() if "failed" in line or "error" in line or "warning" in line]
+
+
+def save(path: str | Path, pixels: npt.NDArray[Any], **options: Any) -> Path:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Pil.fromarray(pixels).save(path, **options)
+    return path
+
+
+def opened(path: str | Path) -> Pil.Image:
+    with Pil.open(path) as picture:
+        picture.load()
+        return picture
+
+
+# Streams
+
+
+def test_stdin_to_stdout(model: Path, place: Path, make_photo: MakePhoto) -> None:
+    buffer = io.BytesIO()
+    Pil.fromarray(make_photo(12, 17)).save(buffer, "WEBP", lossless=True)
+    done = run(model, "-", "--json", given=buffer.getvalue())
+    assert done.returncode == 0, done.stderr
+    with Pil.open(io.BytesIO(done.stdout)) as picture:
+        assert (picture.format, picture.size) == ("WEBP", (68, 48))
+    record = next(json.loads(line) for line in done.stderr.splitlines() if line.startswith(b"{"))
+    assert (record["input"], record["output"], record["status"]) == ("-", "-", "done")
+    assert list(place.iterdir()) == []
+
+
+def test_a_file_to_stdout_in_another_format(model: Path, place: Path, make_photo: MakePhoto) -> None:
+    save("a.png", make_photo(12, 17))
+    done = run(model, "a.png", "-o", "-", "--format", "tif")
+    with Pil.open(io.BytesIO(done.stdout)) as picture:
+        assert (picture.format, picture.size) == ("TIFF", (68, 48))
+
+
+@pytest.mark.parametrize("given", [b"", b"no picture", b"\x89PNG\r\n\x1a\n and then nothing"])
+def test_garbage_on_stdin_writes_nothing_to_stdout(model: Path, place: Path, given: bytes) -> None:
+    done = run(model, "-", given=given)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"Traceback" not in done.stderr
+    assert len(lines(done.stderr)) == 1
+
+
+# Sizes and names
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "size"),
+    [
+        (["--size", "100x30"], "a_100x30.png", (100, 30)),
+        (["--width", "50"], "a_w50.png", (50, 35)),
+        (["--height", "60"], "a_h60.png", (85, 60)),
+        (["--fit", "40"], "a_fit40.png", (40, 28)),
+        (["--fit", "8"], "a_fit8.png", (8, 6)),
+        (["--scale", "2.5"], "a_x2.5.png", (42, 30)),
+        (["--name", "{index}-{stem}@{scale}-{model}", "--scale", "2"], "1-a@2-tiny.png", (34, 24)),
+        (["--format", "jpg"], "a_x4.jpg", (68, 48)),
+    ],
+)
+def test_sizes_and_names(
+    model: Path, place: Path, make_photo: MakePhoto, options: list[str], name: str, size: tuple[int, int]
+) -> None:
+    save("a.png", make_photo(12, 17))
+    done = run(model, "a.png", *options)
+    assert done.returncode == 0, done.stderr
+    assert opened(name).size == size
+    assert sorted(path.name for path in place.iterdir()) == sorted(["a.png", name])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--size", "100"],
+        ["--size", "0x5"],
+        ["--size", "5x5", "--width", "5"],
+        ["--scale", "2", "--fit", "9"],
+        ["--fit", "0"],
+        ["--strength", "1.5"],
+        ["--strength", "nan"],
+        ["--name", "{stem.__class__}"],
+        ["--name", "{0}"],
+        ["--name", "a/b"],
+        ["--background", "no color"],
+        ["--quality", "101"],
+        ["--format", "docx"],
+    ],
+)
+def test_wrong_options_are_a_usage_error_in_one_line(
+    model: Path, place: Path, make_photo: MakePhoto, wrong: list[str]
+) -> None:
+    save("a.png", make_photo(5, 6))
+    done = run(model, "a.png", *wrong)
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+    assert sum(line.startswith(b"Error") for line in done.stderr.splitlines()) == 1
+    assert [path.name for path in place.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("name", ["-dash.png", "a[1].png", "日本語 ü.png", "a\nb.png", "x" * 240 + ".png", " .png"])
+def test_row_20_odd_names(model: Path, place: Path, make_photo: MakePhoto, name: str) -> None:
+    save(place / name, make_photo(5, 6))
+    done = run(model, "--", name)
+    assert done.returncode == 0, done.stderr
+    (made,) = [path for path in place.iterdir() if path.name != name]
+    assert opened(made).size == (24, 20)
+    assert made.name.endswith("_x4.png")
+
+
+# What a format cannot hold
+
+
+def test_row_13_alpha_into_jpeg_is_put_on_the_background(model: Path, place: Path) -> None:
+    pixels = np.zeros((16, 16, 4), np.uint8)
+    pixels[:, :8] = (200, 40, 40, 255)
+    save("a.png", pixels)
+    done = run(model, "a.png", "--format", "jpg", "--background", "#204080", "--strength", "0")
+    assert done.returncode == 0
+    assert "--background" in "".join(lines(done.stderr))
+    right = np.asarray(opened("a_x4.jpg"))[:, 50:].reshape(-1, 3)
+    assert np.abs(right.astype(int) - (0x20, 0x40, 0x80)).max() <= 3
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "jp2", "ppm"])
+def test_16_bits_stay_16_bits(model: Path, place: Path, make_photo: MakePhoto, suffix: str) -> None:
+    import cv2
+
+    cv2.imwrite("a.png", make_photo(24, 32, dtype=np.uint16))
+    done = run(model, "a.png", "--format", suffix)
+    assert done.returncode == 0, done.stderr
+    result = cv2.imread(f"a_x4.{suffix}", cv2.IMREAD_UNCHANGED)
+    assert (result.dtype, result.shape) == (np.uint16, (96, 128, 3))
+    assert len(np.unique(result & 255)) == 256, "not 8 bits spread over 16"
+    assert lines(done.stderr) == []
+
+
+def test_16_bits_into_8_are_said(model: Path, place: Path, make_photo: MakePhoto) -> None:
+    import cv2
+
+    cv2.imwrite("a.png", make_photo(24, 32, dtype=np.uint16))
+    done = run(model, "a.png", "--format", "webp")
+    assert done.returncode == 0
+    assert len(lines(done.stderr)) == 1
+
+
+# Animations
+
+
+def sprite_frames() -> list[Pil.Image]:
+    frames: list[Pil.Image] = []
+    for index in range(4):
+        pixels = np.zeros((20, 24, 4), np.uint8)
+        pixels[4:14, 3 + 4 * index : 11 + 4 * index] = (230, 60 + 30 * index, 20, 255)
+        frames.append(Pil.fromarray(pixels))
+    return frames
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png", "webp"])
+def test_wish_17_an_animation_stays_one(model: Path, place: Path, suffix: str) -> None:
+    first, *rest = sprite_frames()
+    delays = [100, 250, 40, 1000]
+    first.save(f"a.{suffix}", save_all=True, append_images=rest, duration=delays, loop=3, disposal=2)
+    done = run(model, f"a.{suffix}", "--strength", "0", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["frames"] == 4
+    with Pil.open(f"a_x4.{suffix}") as got:
+        assert got.size == (96, 80)
+        assert got.n_frames == 4  # type: ignore[attr-defined]
+        with Pil.open(f"a.{suffix}") as given:
+            assert got.info.get("loop") == given.info.get("loop")
+        found: list[float] = []
+        for index, frame in enumerate(ImageSequence.Iterator(got)):
+            pixels = np.asarray(frame.convert("RGBA"))
+            found.append(frame.info["duration"])  # known when the frame is decoded
+            inside = pixels[24:48, 4 * (3 + 4 * index) + 4 : 4 * (11 + 4 * index) - 4]
+            assert (inside[..., 3] == 255).all()
+            assert np.abs(inside[..., :3].astype(int) - (230, 60 + 30 * index, 20)).max() <= 16
+            outside = pixels[:, : 4 * (3 + 4 * index) - 8]
+            assert (outside[..., 3] == 0).all(), "nothing of the frame before is left"
+    assert found == delays
+
+
+def test_wish_17_an_animation_into_a_still_format_is_its_first_frame_and_that_is_said(model: Path, place: Path) -> None:
+    first, *rest = sprite_frames()
+    first.save("a.gif", save_all=True, append_images=rest, duration=100, disposal=2)
+    done = run(model, "a.gif", "--format", "jpg", "--strength", "0")
+    assert done.returncode == 0
+    assert "first" in "".join(lines(done.stderr))
+    assert np.asarray(opened("a_x4.jpg"))[40, 30, 0] > 200
+
+
+# Batches
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Everything in a folder, hidden files too."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture
+def batch(place: Path, make_photo: MakePhoto) -> Path:
+    for index in range(6):
+        save(f"in/{index}.png", make_photo(60 + index, 70, index))
+    save("in/sub/a.jpg", make_photo(40, 50))
+    (place / "in" / "broken.png").write_bytes(b"no picture")
+    return place / "in"
+
+
+def test_wish_9_resume_does_only_what_is_missing_damaged_or_made_otherwise(model: Path, batch: Path) -> None:
+    def states(*options: str) -> dict[str, str]:
+        done = run(model, batch, "-r", "-o", "out", "--resume", "--json", *options)
+        assert b"Traceback" not in done.stderr
+        return {Path(r["input"]).name: r["status"] for r in map(json.loads, done.stdout.splitlines())}
+
+    names = ["0.png", "1.png", "2.png", "3.png", "4.png", "5.png", "a.jpg"]
+    assert states() == dict.fromkeys(names, "done") | {"broken.png": "failed"}
+    whole = tree(Path("out"))
+    assert states() == dict.fromkeys(names, "skipped") | {"broken.png": "failed"}
+    assert tree(Path("out")) == whole
+    data = bytearray(Path("out/2.png").read_bytes())
+    data[len(data) // 2] ^= 1
+    Path("out/2.png").write_bytes(data)  # as large, as new: only its hash tells
+    Path("out/3.png").unlink()
+    assert states() == dict.fromkeys(names, "skipped") | {"2.png": "done", "3.png": "done", "broken.png": "failed"}
+    assert tree(Path("out")) == whole
+    assert set(states("--scale", "2").values()) == {"done", "failed"}, "other settings"
+    assert opened("out/2.png").size == (140, 124)
+
+
+def test_wish_9_resume_never_replaces_what_it_did_not_make(model: Path, batch: Path) -> None:
+    Path("out").mkdir()
+    Path("out/1.png").write_bytes(b"my own")
+    done = run(model, batch, "-o", "out", "--resume")
+    assert done.returncode == 1
+    assert Path("out/1.png").read_bytes() == b"my own"
+    assert "out/1.png: exists already" in done.stderr.decode()
+    assert run(model, batch, "-o", "out", "--resume", "--overwrite").returncode == 1, "broken.png"
+    assert opened("out/1.png").size == (280, 244)
+
+
+def killed_until_done(model: Path, batch: Path, kills: int, seed: int) -> int:
+    """Starts the batch again and again, killing it at random moments; the last run is let alone. How often it was hit."""
+    moments, hit = random.Random(seed), 0
+    for _ in range(kills):
+        child = subprocess.Popen(
+            command(model, batch, "-r", "-o", "out", "--resume"),
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            child.wait(moments.uniform(0.3, 1.8))
+        except subprocess.TimeoutExpired:
+            child.send_signal(signal.SIGKILL)
+            hit += 1
+        child.wait()
+        if moments.random() < 0.3:  # else later runs would find nothing to do
+            for path in list(Path("out").glob("[0-3].png"))[:3]:
+                path.unlink()
+    run(model, batch, "-r", "-o", "out", "--resume")
+    return hit
+
+
+def check_kills(model: Path, batch: Path, kills: int) -> None:
+    run(model, batch, "-r", "-o", "undisturbed", "--resume")
+    hit = killed_until_done(model, batch, kills, seed=5)
+    assert hit >= kills // 2
+    assert tree(Path("out")) == tree(Path("undisturbed"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no kill -9")
+def test_wish_9_killed_at_random_moments_the_rerun_ends_with_the_files_of_an_undisturbed_run(
+    model: Path, batch: Path
+) -> None:
+    check_kills(model, batch, 5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no kill -9")
+def test_wish_9_killed_at_thirty_random_moments(model: Path, batch: Path) -> None:
+    check_kills(model, batch, 30)
+
+
+def test_wish_9_a_thousand_finished_files_are_checked_in_seconds(
+    model: Path, place: Path, make_photo: MakePhoto
+) -> None:
+    photo = make_photo(16, 16)
+    for index in range(1000):
+        save(f"in/{index:04}.png", np.roll(photo, index, 1))
+    assert run(model, "in", "--scale", "1", "--strength", "0").returncode == 0
+    start = time.monotonic()
+    done = run(model, "in", "--scale", "1", "--strength", "0", "--resume")
+    took = time.monotonic() - start
+    assert b"1000 of 1000 were finished already" in done.stderr
+    assert took < 15, "3 s on an idle machine"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 200 kB; only root may make one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "none", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("no right to mount a small disk")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tmpfs")
+@pytest.mark.parametrize("suffix", ["png", "tif", "jpg", "webp", "gif"])
+def test_row_7_a_full_disk_is_told_and_leaves_no_half_file(
+    model: Path, place: Path, small_disk: Path, suffix: str
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (160, 160, 3), np.uint8)
+    save("a/large.png", noise)
+    save("a/small.png", noise[:8, :8])
+    done = run(model, "a", "-o", small_disk, "--format", suffix)
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
+    assert f"large.{suffix}: cannot be written (No space left on device" in done.stderr.decode()
+    left = sorted(path.name for path in small_disk.iterdir())
+    assert f"small.{suffix}" in left, "the neighbor is done all the same"
+    assert opened(small_disk / f"small.{suffix}").size == (32, 32)
+    assert [name for name in left if name not in (f"small.{suffix}", ".upscale.jsonl")] == []
+
+
+def test_a_limit_on_file_sizes_is_told_too(model: Path, place: Path) -> None:
+    """As quotas do; works without rights."""
+    pytest.importorskip("resource")
+    import resource
+
+    save("a.png", np.random.default_rng(0).integers(0, 256, (160, 160, 3), np.uint8))
+
+    def limited() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+
+    environment_ = {**environment(), "UPSCALE_CACHE": str(place / "cache")}
+    done = subprocess.run(command(model, "a.png"), env=environment_, capture_output=True, preexec_fn=limited)
+    assert done.returncode == 1
+    assert "a_x4.png: cannot be written (File too large)" in done.stderr.decode()
+    assert not Path("a_x4.png").exists()
+    assert [path.name for path in place.iterdir() if path.name.startswith(".")] == []
+
+
+def test_an_output_folder_that_is_a_file(model: Path, batch: Path) -> None:
+    Path("out").write_text("a file")
+    done = run(model, batch, "-o", "out")
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
+    assert "out" in "".join(lines(done.stderr))
+
+
+def test_inputs_that_vanish_are_told_one_by_one(model: Path, place: Path, make_photo: MakePhoto) -> None:
+    save("in/a.png", make_photo(200, 200))
+    for name in ("b", "c"):
+        save(f"in/{name}.png", make_photo(20, 20))
+    Path("in/d.png").symlink_to("nowhere.png")
+    Path("in/e.png").mkdir()
+    done = run(model, "in")
+    assert done.returncode == 1
+    assert sorted(path.name for path in Path("in_x4").glob("*.png")) == ["a.png", "b.png", "c.png"]
+    assert lines(done.stderr)[0].count("in/d.png") == 1
+
+
+def test_bombs_are_refused_by_what_they_announce_unless_allowed(model: Path, place: Path) -> None:
+    import struct
+    import zlib
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 1, 0, 0, 0, 0)
+    data = zlib.compress(bytes(7501) * 60_000, 9)
+    Path("bomb.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    )
+    start = time.monotonic()
+    done = run(model, "bomb.png")
+    assert done.returncode == 1
+    assert "--allow-huge" in done.stderr.decode()
+    assert time.monotonic() - start < 15
+    planned = run(model, "bomb.png", "--dry-run", "--allow-huge", "--scale", "0.5")
+    assert planned.returncode == 0, planned.stderr
+    assert b"30000" in planned.stdout
+
+
+def test_verbose_gives_the_traceback_and_else_there_is_one_line(model: Path, place: Path) -> None:
+    Path("a.png").write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
+    quiet, loud = run(model, "a.png"), run(model, "a.png", "-v")
+    assert b"Traceback" not in quiet.stderr
+    assert len(lines(quiet.stderr)) == 1
+    assert b"Traceback" in loud.stderr
