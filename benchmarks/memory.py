@@ -16,7 +16,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-
 from common import save
 
 
@@ -39,7 +38,19 @@ def measured(folder: Path, size: str, model: str, format_: str) -> dict[str, obj
     width, height = (int(side) // 4 for side in size.split("x"))
     source, target = folder / "in.png", folder / f"out.{format_}"
     make(source, width, height)
-    command = [sys.executable, "-m", "upscale", source, "-o", target, "--overwrite", "--model", model, "--device", "cpu"]
+    command = [
+        sys.executable,
+        "-m",
+        "upscale",
+        source,
+        "-o",
+        target,
+        "--overwrite",
+        "--model",
+        model,
+        "--device",
+        "cpu",
+    ]
     start = time.perf_counter()
     child = subprocess.Popen([*map(str, command), "--allow-huge", "-q"])
     peak = 0

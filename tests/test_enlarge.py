@@ -448,7 +448,7 @@ def test_short_memory_with_two_runs_at_once_changes_nothing(
     got = with_engine(checkpoint, engine).enlarge(image, 2)
     np.testing.assert_array_equal(got.rgb, wanted.rgb)
     np.testing.assert_array_equal(got.alpha, wanted.alpha)
-    assert engine.plans[-1].rows == engine.plans[-2].rows == 32
+    assert max(plan.rows for plan in engine.plans[-2:]) <= 32
 
 
 def test_what_fitted_is_remembered_for_the_next_picture(

@@ -6,7 +6,7 @@ import numpy as np
 
 from upscale.errors import OutputError
 from upscale.image import Animation, Color, Header
-from upscale.media.formats import GIF, HEIC, JPEG_2000, PNG, WEBP, Format
+from upscale.media.formats import GIF, HEIC, JPEG_2000, JPEG_XL, PNG, WEBP, Format
 from upscale.media.icc import for_channels, gray_profile_of, is_srgb, rgb_profile, told_by_chunks
 from upscale.media.layout import Content, Layout
 from upscale.media.metadata_write import fitting
@@ -40,7 +40,7 @@ def planned(header: Header, animation: Animation | None, encoding: Encoding) -> 
     format_ = encoding.format
     layout = _layout(header, encoding, lost)
     moving = _moving(animation, format_, lost)
-    quality = _quality(header.color, encoding, lost)
+    quality = _quality(header, encoding, lost)
     icc = _icc(header.color, format_, layout, lost)
     metadata, more = fitting(header.metadata, format_, header.width, header.height)
     chunks = header.color.chunks if format_ is PNG else ()
@@ -99,7 +99,7 @@ def _moving(animation: Animation | None, format_: Format, lost: list[str]) -> An
     return animation
 
 
-def _quality(color: Color, encoding: Encoding, lost: list[str]) -> int | None:
+def _quality(header: Header, encoding: Encoding, lost: list[str]) -> int | None:
     asked, format_ = encoding.quality, encoding.format
     if asked is not None and not 0 <= asked <= 100:
         raise OutputError(f"a quality of {asked} does not exist; use 0 to 100")
@@ -107,14 +107,22 @@ def _quality(color: Color, encoding: Encoding, lost: list[str]) -> int | None:
         if asked is not None:
             lost.append(f"{format_.name} knows no quality: {asked} has no effect")
         return None
-    if format_ is WEBP and color.gray:
+    harm = _harm(header, format_)
+    if harm is not None:
         if asked is None:
-            return 100  # its lossy form cannot hold neutral grays
+            return 100
         if asked < 100:
-            lost.append(
-                "lossy WebP misses some grays by one level of green; without --quality it is written without loss"
-            )
+            lost.append(f"{harm}; without --quality it is written without loss")
     return format_.quality if asked is None else asked
+
+
+def _harm(header: Header, format_: Format) -> str | None:
+    """What the lossy form of a format does to such a picture that no one would take for compression."""
+    if format_ is WEBP and header.color.gray:
+        return "lossy WebP misses some grays by one level of green"
+    if format_ is JPEG_XL and header.alpha:
+        return "lossy JPEG XL spoils the edge of transparency: its encoder blackens what is hidden"
+    return None
 
 
 def _icc(color: Color, format_: Format, layout: Layout, lost: list[str]) -> bytes | None:
