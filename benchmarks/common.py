@@ -14,7 +14,7 @@ from upscale.checkpoint import Checkpoint
 from upscale.engines import graph
 from upscale.engines.machine import processor_name
 from upscale.image import Floats, to_float
-from upscale.media.decode import open_file
+from upscale.media.reading.decode import open_file
 from upscale.stages import UNITS_PER_BLOCK, unit_count
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from common import save, table
 from hostile_files import mutations, outcome, valid_files
 
-from upscale.media.isolation import Decoder
+from upscale.media.isolated.decoder import Decoder
 
 SECONDS = 5.0
 LIMIT = 20_000_000

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image as Pil
 
 from upscale.errors import PictureError
-from upscale.media.isolation import Decoder
+from upscale.media.isolated.decoder import Decoder
 
 Rng = np.random.Generator
 SIDES = 24, 32

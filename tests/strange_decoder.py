@@ -18,7 +18,7 @@ import numpy as np
 
 from upscale.errors import PictureError
 from upscale.image import Animation, Band, Color, Header, Metadata, Picture
-from upscale.media.worker import prepare, serve
+from upscale.media.isolated.worker import prepare, serve
 
 
 def pixels(row: int, rows: int, width: int, channels: int, dtype: Any) -> Any:

@@ -15,12 +15,12 @@ from PIL import Image as Pil
 
 from upscale.errors import OutputError
 from upscale.image import Animation, Color, Image
-from upscale.media.animate import milliseconds
-from upscale.media.boxes import av1_facts
-from upscale.media.encode import Encoding, losses, save
 from upscale.media.formats import AVIF, GIF, JPEG, PNG, TIFF, WEBP, Format
-from upscale.media.frames import gif_facts, webp_facts
-from upscale.media.gif_write import centiseconds, indexed
+from upscale.media.reading.boxes import av1_facts
+from upscale.media.reading.frames import gif_facts, webp_facts
+from upscale.media.writing.animate import milliseconds
+from upscale.media.writing.encode import Encoding, losses, save
+from upscale.media.writing.gif import centiseconds, indexed
 
 Pixels = npt.NDArray[Any]
 MakePhoto = Callable[..., Pixels]

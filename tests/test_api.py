@@ -18,7 +18,7 @@ from upscale.engines.choose import Wish
 from upscale.enlarge import Enlarger
 from upscale.errors import EngineError, ModelError, UpscaleError
 from upscale.media.folder import Places, tasks
-from upscale.media.isolation import Decoder
+from upscale.media.isolated.decoder import Decoder
 from upscale.pipeline import Work, run
 from upscale.sizes import Size
 from upscale.spec import ModelSpec

@@ -378,7 +378,7 @@ def test_a_failed_encode_leaves_no_file(
         file.write(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("upscale.media.encode.write_png", fails)
+    monkeypatch.setattr("upscale.media.writing.encode.write_png", fails)
     result = call("a.png")
     assert result.code == 1
     assert "a_x4.png: cannot be written (No space left on device)" in result.err

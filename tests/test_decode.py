@@ -19,9 +19,9 @@ from PIL import ImageCms, ImageOps
 
 from upscale.errors import PictureError
 from upscale.image import Band, Header, Picture
-from upscale.media.boxes import jxl_facts
-from upscale.media.decode import open_file
 from upscale.media.formats import FORMATS, REFUSED
+from upscale.media.reading.boxes import jxl_facts
+from upscale.media.reading.decode import open_file
 
 MakePhoto = Callable[..., npt.NDArray[Any]]
 Pixels = npt.NDArray[Any]
@@ -707,7 +707,7 @@ def test_nothing_global_changes_and_nothing_is_said(tmp_path: Path, small: Pixel
 import warnings, logging, cv2
 from pathlib import Path
 from PIL import Image, ImageFile
-from upscale.media.decode import open_file
+from upscale.media.reading.decode import open_file
 from upscale.errors import PictureError
 warnings.simplefilter("error")
 before = Image.MAX_IMAGE_PIXELS, list(warnings.filters), cv2.utils.logging.getLogLevel(), ImageFile.LOAD_TRUNCATED_IMAGES
@@ -769,7 +769,7 @@ def test_animated_jpeg_xl_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_every_format_has_a_reader(tmp_path: Path) -> None:
-    from upscale.media import decode
+    from upscale.media.reading import decode
 
     assert set(decode._READERS) == set(FORMATS)
 

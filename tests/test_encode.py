@@ -19,8 +19,6 @@ from PIL import ImageCms
 
 from upscale.errors import OutputError, PictureError
 from upscale.image import Animation, Band, Color, Header, Image, Metadata
-from upscale.media import check, encode, whole
-from upscale.media.encode import Encoding, bytes_needed, losses, save
 from upscale.media.formats import (
     AVIF,
     BMP,
@@ -37,6 +35,8 @@ from upscale.media.formats import (
     Format,
     format_of,
 )
+from upscale.media.writing import check, encode, whole
+from upscale.media.writing.encode import Encoding, bytes_needed, losses, save
 
 Pixels = npt.NDArray[Any]
 MakePhoto = Callable[..., Pixels]

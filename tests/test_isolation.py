@@ -21,9 +21,9 @@ from strange_decoder import DEEDS, pixels
 from upscale.errors import PictureError
 from upscale.image import Animation, Array, Band, Color, Header, Metadata
 from upscale.media import Source, isolation
-from upscale.media.isolation import Decoder
-from upscale.media.remote import Held, Policy
-from upscale.media.wire import WireError, described, understood
+from upscale.media.isolated.decoder import Decoder
+from upscale.media.isolated.remote import Held, Policy
+from upscale.media.isolated.wire import WireError, described, understood
 
 SCRIPT = Path(__file__).with_name("strange_decoder.py")
 COMMAND = (sys.executable, "-P", str(SCRIPT))
@@ -550,8 +550,8 @@ PARENT = """
 import sys, time
 from pathlib import Path
 from upscale.errors import PictureError
-from upscale.media import isolation
-from upscale.media.isolation import Decoder
+from upscale.media.isolated import decoder as isolation
+from upscale.media.isolated.decoder import Decoder
 decoder = Decoder(seconds=3, command=sys.argv[2:])
 isolation.EAGER_BYTES = 0
 def main():
@@ -600,7 +600,7 @@ def test_without_standard_streams(write: Write, closed: tuple[int, ...]) -> None
     code = """
 import os, sys
 from pathlib import Path
-from upscale.media.isolation import Decoder
+from upscale.media.isolated.decoder import Decoder
 for stream in map(int, sys.argv[2].split()):
     os.close(stream)
 with Decoder(command=sys.argv[3:]) as decoder:
@@ -621,7 +621,7 @@ def test_an_interruption_of_ours_leaves_no_half_conversation(
         def interrupted(*_: Any) -> None:
             raise KeyboardInterrupt
 
-        patch.setattr("upscale.media.remote._empty", interrupted)
+        patch.setattr("upscale.media.isolated.remote._empty", interrupted)
         with pytest.raises(KeyboardInterrupt):
             decoder.open(write())
     assert ends(pid)

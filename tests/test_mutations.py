@@ -10,7 +10,7 @@ import pytest
 from hostile_files import mutations, outcome, valid_files
 
 from upscale.checkpoint import Checkpoint, write_safetensors
-from upscale.media.isolation import Decoder
+from upscale.media.isolated.decoder import Decoder
 from upscale.spec import ModelSpec
 
 SEED = 3

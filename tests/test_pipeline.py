@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pil
 
-import upscale.media.encode
+import upscale.media.writing.encode
 from upscale.chain import Settings
 from upscale.checkpoint import Checkpoint
 from upscale.engines import Progress
@@ -18,7 +18,7 @@ from upscale.errors import NotFiniteError, OutOfMemoryError, OutputError, Pictur
 from upscale.image import Array, Band, Image
 from upscale.media import Source
 from upscale.media.folder import Places, Task, tasks
-from upscale.media.isolation import Decoder
+from upscale.media.isolated.decoder import Decoder
 from upscale.pipeline import Outcome, Record, Work, failure, run
 from upscale.sizes import Size
 from upscale.spec import ModelSpec
@@ -165,14 +165,14 @@ def test_a_failed_encode_is_a_failure_and_never_a_file(
     if old:
         target.parent.mkdir()
         target.write_bytes(b"old")
-    real = upscale.media.encode.write_png
+    real = upscale.media.writing.encode.write_png
 
     def full(file: BinaryIO, content: Any, *more: Any) -> None:
         real(file, content, *more)
         if content.height == 40:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(upscale.media.encode, "write_png", full)
+    monkeypatch.setattr(upscale.media.writing.encode, "write_png", full)
     outcomes = done(found, enlarger)
     assert states(outcomes) == ["done", "done", "failed", "done", "done"]
     assert "No space left" in str(outcomes[2].record.error)

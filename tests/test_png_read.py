@@ -18,7 +18,7 @@ from PIL import Image as Pil
 
 from upscale.errors import PictureError
 from upscale.image import Band, Picture
-from upscale.media.decode import open_file
+from upscale.media.reading.decode import open_file
 
 Pixels = npt.NDArray[Any]
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -253,7 +253,7 @@ def test_a_profile_or_text_that_inflates_without_end_costs_no_memory(tmp_path: P
     script = f"""
 import resource
 from pathlib import Path
-from upscale.media.decode import open_file
+from upscale.media.reading.decode import open_file
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 source = open_file(Path({str(tmp_path / "a.png")!r}))
 assert source.header.color.icc is None and source.header.metadata.xmp is None
@@ -292,7 +292,7 @@ def test_wish_11_memory_does_not_grow_with_the_height(tmp_path: Path, bits: int)
             peak_kilobytes(f"""
 import resource
 from pathlib import Path
-from upscale.media.decode import open_file
+from upscale.media.reading.decode import open_file
 source = open_file(Path({str(path)!r}))
 (picture,) = source.pictures()
 assert sum(len(band.rgb) for band in picture.bands()) == {height}

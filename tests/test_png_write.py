@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from PIL import Image as Pil
 
 from upscale.image import Animation, Metadata
-from upscale.media.deflate import BLOCK, Deflater, deflated
-from upscale.media.layout import Content, Layout
-from upscale.media.png_write import delay, filtered, write_png
+from upscale.media.writing.deflate import BLOCK, Deflater, deflated
+from upscale.media.writing.layout import Content, Layout
+from upscale.media.writing.png import delay, filtered, write_png
 
 Pixels = npt.NDArray[Any]
 MakePhoto = Callable[..., Pixels]
@@ -266,8 +266,8 @@ def test_delays_are_as_near_as_apng_can_tell(duration: float) -> None:
 def test_row_7_more_than_4_gb_of_pixels(tmp_path: Any) -> None:
     """A flat picture, so that the file is small; its data is inflated again by the check of `save`."""
     from upscale.image import Band, Color, Header
-    from upscale.media.encode import Encoding, save
     from upscale.media.formats import PNG
+    from upscale.media.writing.encode import Encoding, save
 
     band = Band(np.full((100, 60_000, 3), 7, np.uint8))
     header = Header(60_000, 24_000, np.dtype(np.uint8), False, Color())

@@ -12,8 +12,8 @@ import tifffile
 from PIL import Image as Pil
 from PIL import ImageCms
 
-from upscale.media.decode import open_file
-from upscale.media.profiles import cmyk_to_srgb, fitting, lab_to_srgb, space_of, srgb_profile
+from upscale.media.reading.decode import open_file
+from upscale.media.reading.profiles import cmyk_to_srgb, fitting, lab_to_srgb, space_of, srgb_profile
 
 Pixels = npt.NDArray[Any]
 INKS = np.array([[0, 0, 0, 0], [255, 0, 0, 0], [0, 255, 0, 0], [0, 0, 255, 0], [0, 0, 0, 255]], np.uint8)

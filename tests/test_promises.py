@@ -17,9 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image as Pil
-from PIL import ImageSequence
+from PIL import ImageCms, ImageSequence
 
 from upscale.checkpoint import Checkpoint, write_safetensors
+from upscale.media import tags
+from upscale.media.reading.decode import open_file
 from upscale.spec import ModelSpec
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -202,6 +204,42 @@ def test_16_bits_into_8_are_said(model: Path, place: Path, make_photo: MakePhoto
     done = run(model, "a.png", "--format", "webp")
     assert done.returncode == 0
     assert len(lines(done.stderr)) == 1
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif", "avif"])
+def test_row_19_exif_xmp_profile_and_density_go_along(
+    model: Path, place: Path, make_photo: MakePhoto, suffix: str
+) -> None:
+    """Byte for byte, also what is no ASCII; sizes corrected, orientation applied."""
+    artist, comment = "José © 山田".encode(), b"UNICODE\0" + "grüße".encode("utf-16-le")
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif = tags.exif_bytes(
+        tags.Directory(
+            {0x0112: tags.shorts(6), 0x013B: tags.octets(artist + b"\0", tags.ASCII)},
+            {tags.EXIF: tags.Directory({0x9286: tags.octets(comment), 0xA002: tags.longs(40), 0xA003: tags.longs(30)})},
+        )
+    )
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><dc:title>yes</dc:title></rdf:RDF></x:xmpmeta>'
+    save("a.jpg", make_photo(30, 40), exif=exif, icc_profile=profile, xmp=xmp, dpi=(240, 240))
+    done = run(model, "a.jpg", "--format", suffix)
+    assert done.returncode == 0, done.stderr
+    assert lines(done.stderr) == []
+    with open_file(Path(f"a_x4.{suffix}")) as made:
+        header = made.header
+    assert (header.width, header.height) == (120, 160), "turned upright"
+    assert header.color.icc == profile
+    assert header.metadata.xmp is not None
+    assert b"<dc:title>yes</dc:title>" in header.metadata.xmp
+    assert header.metadata.dpi == pytest.approx((240, 240), rel=1e-3)
+    found = tags.parse_exif(header.metadata.exif or b"")
+    assert found.tags[0x013B].data == artist + b"\0"
+    assert found.parts[tags.EXIF].tags[0x9286].data == comment
+    assert (tags.number_in(found.parts[tags.EXIF], 0xA002), tags.number_in(found.parts[tags.EXIF], 0xA003)) == (
+        120,
+        160,
+    )
+    with Pil.open(f"a_x4.{suffix}") as opened_:
+        assert opened_.getexif().get(0x0112, 1) == 1
 
 
 # Animations

@@ -16,7 +16,7 @@ from PIL import ImageCms, ImageOps
 
 from upscale.errors import PictureError
 from upscale.image import Band
-from upscale.media.decode import open_file
+from upscale.media.reading.decode import open_file
 
 Pixels = npt.NDArray[Any]
 WIDTH, HEIGHT = 37, 45
@@ -295,7 +295,7 @@ def test_refused_kinds_are_named_with_a_remedy(tmp_path: Path) -> None:
         "floating point": (noise(3).astype(np.float32), {"photometric": "rgb"}),
         "signed": (noise(1).astype(np.int16), {"photometric": "minisblack"}),
         "32 bits": (noise(1).astype(np.uint32), {"photometric": "minisblack"}),
-        "2 pages": (np.stack((noise(1), noise(1))), {"photometric": "minisblack"}),
+        "several pages": (np.stack((noise(1), noise(1))), {"photometric": "minisblack"}),
         "camera RAW": (noise(1, np.uint16), {"photometric": 32803}),
     }
     for name, (pixels, options) in kinds.items():
@@ -373,7 +373,7 @@ def peak(path: Path, height: int, options: dict[str, Any]) -> int:
     script = f"""
 import resource
 from pathlib import Path
-from upscale.media.decode import open_file
+from upscale.media.reading.decode import open_file
 (picture,) = open_file(Path({str(path)!r})).pictures()
 assert sum(len(band.rgb) for band in picture.bands()) == {height}
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

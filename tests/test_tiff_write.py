@@ -14,10 +14,10 @@ import tifffile
 from PIL import Image as Pil
 
 from upscale.image import Metadata
-from upscale.media import tiff_write
-from upscale.media.layout import Content, Layout
 from upscale.media.tags import EXIF, GPS, INTEROP, Directory, Tag, exif_bytes, parse_exif
-from upscale.media.tiff_write import write_tiff
+from upscale.media.writing import tiff as tiff_write
+from upscale.media.writing.layout import Content, Layout
+from upscale.media.writing.tiff import write_tiff
 
 Pixels = npt.NDArray[Any]
 MakePhoto = Callable[..., Pixels]

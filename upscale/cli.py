@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from upscale.manifest import Manifest
     from upscale.media.folder import Task
     from upscale.media.formats import Format
-    from upscale.media.isolation import Decoder
+    from upscale.media.isolated.decoder import Decoder
     from upscale.pipeline import Outcome, Work
     from upscale.sizes import Size
 
@@ -72,8 +72,8 @@ def main() -> None:
 
 def _run(options: Options) -> int:
     from upscale.engines.machine import return_large_blocks
-    from upscale.media.isolation import Decoder
-    from upscale.media.opened import MAX_PIXELS
+    from upscale.media.isolated.decoder import Decoder
+    from upscale.media.reading.opened import MAX_PIXELS
 
     return_large_blocks()
     with Decoder(None if options.allow_huge else MAX_PIXELS) as decoder:

@@ -21,12 +21,12 @@ from upscale.handover import AbandonedError, Handover
 from upscale.image import Animation, Header
 from upscale.manifest import Manifest, foreign
 from upscale.media import Source
-from upscale.media.encode import Encoding, bytes_needed, losses, save
 from upscale.media.folder import Task
 from upscale.media.formats import Format, format_of
-from upscale.media.isolation import Decoder
-from upscale.media.sniff import HEAD, sniff
-from upscale.media.wire import Opened
+from upscale.media.isolated.decoder import Decoder
+from upscale.media.isolated.wire import Opened
+from upscale.media.reading.sniff import HEAD, sniff
+from upscale.media.writing.encode import Encoding, bytes_needed, losses, save
 from upscale.sizes import Size
 
 Status = Literal["done", "skipped", "failed"]
@@ -204,7 +204,10 @@ def _planned(task: Task, opened: Opened | Source, work: Work) -> Planned:
     result = replace(header, width=job.out_width, height=job.out_height)
     encoding = work.encoding(task)
     moving = opened.animation is not None and encoding.format.animated
-    need, free = bytes_needed(result, opened.animation, encoding), free_bytes("cpu")
+    try:
+        need, free = bytes_needed(result, opened.animation, encoding), free_bytes("cpu")
+    except OutputError as error:
+        raise OutputError(f"{target}: {error}") from error
     if need > _SHARE_OF_FREE * free:
         raise OutputError(
             f"{target}: {encoding.format.name} is written in one piece, which needs {need / 1e9:.1f} GB of memory; only "

@@ -56,9 +56,7 @@ class TorchEngine:
         factor = self.spec.unshuffle
         if width % factor or height % factor:
             raise ValueError(f"{self.spec.name} needs sides that are multiples of {factor}, not {width}×{height}")
-        backend = _Bands(
-            self._network(deep=is_deep(dtype)), self._device, self.precision
-        )
+        backend = _Bands(self._network(deep=is_deep(dtype)), self._device, self.precision)
         bands = run_bands(backend, stages(self.spec), height // factor, plan, unshuffled(rows, factor), dtype, progress)
         while True:
             try:

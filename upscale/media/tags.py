@@ -3,9 +3,11 @@
 Formats: TIFF 6.0 (Adobe 1992), section 2; BigTIFF as in libtiff; EXIF 2.32 (CIPA DC-008), section 4.6.
 """
 
+import mmap
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -54,36 +56,86 @@ def rational(value: float) -> Tag:
     return Tag(RATIONAL, 1, struct.pack("<II", round(value * scale), scale))
 
 
+def number_in(directory: Directory, number: int) -> float | None:
+    """The first value of a tag of whole numbers or fractions; None where there is none."""
+    tag = directory.tags.get(number)
+    match tag:
+        case Tag(3, _, data):
+            return float(struct.unpack_from("<H", data)[0])
+        case Tag(4, _, data):
+            return float(struct.unpack_from("<I", data)[0])
+        case Tag(5, _, data):
+            above, below = struct.unpack_from("<II", data)
+            return above / below if below else None
+        case _:
+            return None
+
+
 def octets(data: bytes, kind: int = UNDEFINED) -> Tag:
     return Tag(kind, len(data), data)
 
 
 def parse_exif(data: bytes) -> Directory:
     """The first directory of EXIF bytes, with those it points to; a thumbnail's is left out. Raises ValueError."""
-    body = data.removeprefix(b"Exif\0\0")
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(body[:4])
+    return _parsed(data.removeprefix(b"Exif\0\0"), ())
+
+
+def parse_tiff(path: Path, skipped: Collection[int]) -> Directory:
+    """The same of a TIFF or BigTIFF file, without the tags in `skipped`. Raises ValueError, and OSError."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as body:
+        return _parsed(body, skipped)
+
+
+def _parsed(body: bytes | mmap.mmap, skipped: Collection[int]) -> Directory:
+    order = {b"II": "<", b"MM": ">"}.get(body[:2])
     if order is None or len(body) < 8:
-        raise ValueError("no EXIF")
+        raise ValueError("no TIFF tags")
     try:
-        return _parsed(body, struct.unpack_from(order + "I", body, 4)[0], order, 1)
-    except struct.error as error:
-        raise ValueError("EXIF cut off") from error
+        (version,) = struct.unpack_from(order + "H", body, 2)
+        form = _FORMS.get(version)
+        if form is None:
+            raise ValueError("no TIFF tags")
+        (start,) = struct.unpack_from(order + form.offset, body, form.first)
+        return _directory(body, start, order, form, skipped, 1)
+    except (struct.error, OverflowError) as error:
+        raise ValueError("TIFF tags cut off") from error
 
 
-def _parsed(body: bytes, start: int, order: str, level: int) -> Directory:
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How a directory lies in a file: where its offset stands, and struct's letters for its counts and offsets."""
+
+    first: int
+    count: str
+    units: str
+    offset: str
+    inline: int
+
+
+_FORMS = {42: _Form(4, "H", "I", "I", 4), 43: _Form(8, "Q", "Q", "Q", 8)}
+
+
+def _directory(
+    body: bytes | mmap.mmap, start: int, order: str, form: _Form, skipped: Collection[int], level: int
+) -> Directory:
     directory = Directory()
-    (count,) = struct.unpack_from(order + "H", body, start)
-    for place in range(start + 2, start + 2 + 12 * count, 12):
-        number, kind, units, value = struct.unpack_from(order + "HHII", body, place)
-        length = units * _UNITS.get(kind, 0)
+    (count,) = struct.unpack_from(order + form.count, body, start)
+    head = order + "HH" + form.units
+    step = struct.calcsize(head) + form.inline
+    first = start + struct.calcsize(order + form.count)
+    for place in range(first, first + step * count, step):
+        number, kind, units = struct.unpack_from(head, body, place)
+        at, length = place + struct.calcsize(head), units * _UNITS.get(kind, 0)
         if number in _POINTERS:
             if level < _MOST_LEVELS:
-                directory.parts[number] = _parsed(body, value, order, level + 1)
-        elif length:
-            at = place + 8 if length <= 4 else value
-            raw = body[at : at + length]
+                (value,) = struct.unpack_from(order + form.offset, body, at)
+                directory.parts[number] = _directory(body, value, order, form, skipped, level + 1)
+        elif length and number not in skipped:
+            if length > form.inline:
+                (at,) = struct.unpack_from(order + form.offset, body, at)
+            raw = bytes(body[at : at + length])
             if len(raw) < length:
-                raise ValueError("EXIF cut off")
+                raise ValueError("TIFF tags cut off")
             directory.tags[number] = Tag(kind, units, _lowest_first(raw, kind, order))
     return directory
 

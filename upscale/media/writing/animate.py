@@ -10,8 +10,8 @@ from PIL import Image as Pil
 
 from upscale.image import Animation
 from upscale.media.formats import AVIF, Format
-from upscale.media.layout import Content, Pixels
-from upscale.media.whole import beside, options, pasted
+from upscale.media.writing.layout import Content, Pixels
+from upscale.media.writing.whole import beside, options, pasted
 
 
 class _Reel(Pil.Image):

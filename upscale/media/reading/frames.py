@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from upscale.media.opened import is_gray
+from upscale.media.reading.opened import is_gray
 
 _LOOPS = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
 

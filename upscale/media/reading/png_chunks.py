@@ -9,8 +9,8 @@ import zlib
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
-from upscale.media.inflate import inflated
-from upscale.media.opened import MAX_CHUNK, Limits
+from upscale.media.reading.inflate import inflated
+from upscale.media.reading.opened import MAX_CHUNK, Limits
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}

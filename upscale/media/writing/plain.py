@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from upscale.media.layout import Content, Pixels
+from upscale.media.writing.layout import Content, Pixels
 
 _BMP_HEAD = 14 + 40
 _METER = 39.37007874

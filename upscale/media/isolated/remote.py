@@ -12,8 +12,8 @@ import numpy as np
 
 from upscale.errors import PictureError
 from upscale.image import Animation, Band, Header, Image, Picture
-from upscale.media.child import COMMAND, Child
-from upscale.media.wire import Opened, WireError, number_of, understood
+from upscale.media.isolated.child import COMMAND, Child
+from upscale.media.isolated.wire import Opened, WireError, number_of, understood
 
 _SECONDS_PER_MEGAPIXEL = 1.0
 _MEMORY_TO_OPEN = 4 << 30

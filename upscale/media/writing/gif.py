@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image as Pil
 
 from upscale.image import Animation, Array
-from upscale.media.layout import Content, Pixels
+from upscale.media.writing.layout import Content, Pixels
 
 _COLORS = 256
 _SAMPLE = 1 << 15  # pixels a palette is made from: more takes longer and shows no difference

@@ -1,6 +1,6 @@
 """The process in which files are decoded. It may crash, hang or swell up from what it reads: nothing else is lost.
 
-`python -m upscale.media.worker` says that it is ready, then answers requests until its stdin ends (child.py asks):
+`python -m upscale.media.isolated.worker` says that it is ready, then answers requests until its stdin ends (child.py asks):
 
     {"open": path, "folder": ..., "max_pixels": ..., "seconds": ..., "memory": ...}   what the file is: `wire.described`
     {"read": true, "seconds": ..., "memory": ...}    its rows, {"rows": n} and n rows of rgb and of alpha; {"end": true}
@@ -24,7 +24,7 @@ import numpy as np
 from upscale.errors import PictureError
 from upscale.image import Band, Header, Picture
 from upscale.media import Source
-from upscale.media.wire import Message, described, receive, row_bytes, send
+from upscale.media.isolated.wire import Message, described, receive, row_bytes, send
 
 Opener = Callable[[Path, int | None], Source]
 
@@ -43,7 +43,7 @@ class _FailedError(Exception):
 
 def main() -> None:
     pipes = prepare()
-    from upscale.media.decode import open_file
+    from upscale.media.reading.decode import open_file
 
     serve(open_file, *pipes)
 

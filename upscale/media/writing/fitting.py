@@ -7,9 +7,9 @@ import numpy as np
 from upscale.errors import OutputError
 from upscale.image import Animation, Color, Header
 from upscale.media.formats import GIF, HEIC, JPEG_2000, JPEG_XL, PNG, WEBP, Format
-from upscale.media.icc import for_channels, gray_profile_of, is_srgb, rgb_profile, told_by_chunks
-from upscale.media.layout import Content, Layout
-from upscale.media.metadata_write import fitting
+from upscale.media.writing.icc import for_channels, gray_profile_of, is_srgb, rgb_profile, told_by_chunks
+from upscale.media.writing.layout import Content, Layout
+from upscale.media.writing.metadata import fitting
 
 WHITE = (255, 255, 255)
 

@@ -15,7 +15,7 @@ from upscale.media.formats import (
     WEBP,
     Format,
 )
-from upscale.media.opened import RefusedError
+from upscale.media.reading.opened import RefusedError
 
 HEAD = 4096
 """Bytes of a file that `sniff` wants to see."""

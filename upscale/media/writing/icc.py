@@ -16,7 +16,7 @@ from PIL import Image as Pil
 from PIL import ImageCms
 
 from upscale.image import Array, Color
-from upscale.media.profiles import srgb_profile
+from upscale.media.reading.profiles import srgb_profile
 
 _cms: Any = ImageCms
 _Matrix = npt.NDArray[np.float64]

@@ -11,12 +11,12 @@ import numpy as np
 from PIL import Image as Pil
 
 from upscale.errors import OutputError
-from upscale.media.animate import milliseconds
-from upscale.media.boxes import av1_facts
 from upscale.media.formats import AVIF, GIF, HEIC, JPEG_XL, PNG, TIFF, WEBP, Format
-from upscale.media.frames import gif_facts, webp_facts
-from upscale.media.gif_write import centiseconds
-from upscale.media.layout import Content
+from upscale.media.reading.boxes import av1_facts
+from upscale.media.reading.frames import gif_facts, webp_facts
+from upscale.media.writing.animate import milliseconds
+from upscale.media.writing.gif import centiseconds
+from upscale.media.writing.layout import Content
 
 DECODED_UP_TO, STREAMED_UP_TO = 64_000_000, 16_000_000
 """Pixels up to which a file is decoded whole for the check, and that of a format whose writing needs little memory."""

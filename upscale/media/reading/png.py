@@ -18,11 +18,20 @@ import numpy as np
 from PIL import Image as Pil
 
 from upscale.image import Animation, Array, Band, Color, Header
-from upscale.media.inflate import Inflated
 from upscale.media.metadata import metadata_of, orientation_of, transposes
-from upscale.media.opened import Limits, Opened, band_of, is_gray, moving, still, turned, widened
-from upscale.media.png_chunks import CHANNELS, COLOR_CHUNKS, SIGNATURE, Contents, Shape, density_in, profile_of, walk
-from upscale.media.profiles import fitting
+from upscale.media.reading.inflate import Inflated
+from upscale.media.reading.opened import Limits, Opened, band_of, is_gray, moving, still, turned, widened
+from upscale.media.reading.png_chunks import (
+    CHANNELS,
+    COLOR_CHUNKS,
+    SIGNATURE,
+    Contents,
+    Shape,
+    density_in,
+    profile_of,
+    walk,
+)
+from upscale.media.reading.profiles import fitting
 
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """The passes' first column and row, and their steps (PNG, 8.1)."""

@@ -12,9 +12,9 @@ from typing import Self
 
 from upscale.errors import PictureError
 from upscale.media import Source
-from upscale.media.child import COMMAND, Child
-from upscale.media.remote import Held, Policy, Streamed, images_of, living, open_in
-from upscale.media.wire import Opened
+from upscale.media.isolated.child import COMMAND, Child
+from upscale.media.isolated.remote import Held, Policy, Streamed, images_of, living, open_in
+from upscale.media.isolated.wire import Opened
 
 EAGER_BYTES = 64 << 20
 """Pictures of so many bytes, all frames together, are read whole when they are opened."""

@@ -15,9 +15,9 @@ from typing import Any, BinaryIO, cast
 
 from upscale.errors import PictureError
 from upscale.image import Array
-from upscale.media.wire import MOST_TEXT, Message, WireError, one_line, receive, receive_pixels, send, text_of
+from upscale.media.isolated.wire import MOST_TEXT, Message, WireError, one_line, receive, receive_pixels, send, text_of
 
-COMMAND = (sys.executable, "-P", "-X", f"utf8={sys.flags.utf8_mode}", "-m", "upscale.media.worker")
+COMMAND = (sys.executable, "-P", "-X", f"utf8={sys.flags.utf8_mode}", "-m", "upscale.media.isolated.worker")
 
 _SECONDS_TO_START = 120.0
 _GRACE = 2.0

@@ -15,12 +15,22 @@ import numpy as np
 from PIL import Image as Pil
 
 from upscale.image import Array, Band, Color, Floats, Header
-from upscale.media import tiff_file as tiff
-from upscale.media.inflate import Inflated
 from upscale.media.metadata import transposes
-from upscale.media.opened import Limits, Opened, RefusedError, band_of, gathered, still, straight, turned, widened
-from upscale.media.profiles import cmyk_to_srgb, fitting, lab_to_srgb, of_inks, srgb_profile
-from upscale.media.tiff_file import Contents, Layout
+from upscale.media.reading import tiff_file as tiff
+from upscale.media.reading.inflate import Inflated
+from upscale.media.reading.opened import (
+    Limits,
+    Opened,
+    RefusedError,
+    band_of,
+    gathered,
+    still,
+    straight,
+    turned,
+    widened,
+)
+from upscale.media.reading.profiles import cmyk_to_srgb, fitting, lab_to_srgb, of_inks, srgb_profile
+from upscale.media.reading.tiff_file import Contents, Layout
 
 _PACKED = {tiff.LZW, tiff.PACKBITS}
 _STREAMED = {tiff.NONE, tiff.DEFLATE, tiff.DEFLATE_OLD}

@@ -22,12 +22,20 @@ from upscale.media.formats import (
     WEBP,
     Format,
 )
-from upscale.media.opened import MAX_PIXELS, Limits, Opened, RefusedError, explained, guarded
-from upscale.media.plain_read import open_bmp, open_pnm
-from upscale.media.png_read import open_png
-from upscale.media.sniff import HEAD, sniff
-from upscale.media.tiff_read import open_tiff
-from upscale.media.whole_read import open_avif, open_gif, open_heic, open_jpeg, open_jpeg_2000, open_jpeg_xl, open_webp
+from upscale.media.reading.opened import MAX_PIXELS, Limits, Opened, RefusedError, explained, guarded
+from upscale.media.reading.plain import open_bmp, open_pnm
+from upscale.media.reading.png import open_png
+from upscale.media.reading.sniff import HEAD, sniff
+from upscale.media.reading.tiff import open_tiff
+from upscale.media.reading.whole import (
+    open_avif,
+    open_gif,
+    open_heic,
+    open_jpeg,
+    open_jpeg_2000,
+    open_jpeg_xl,
+    open_webp,
+)
 
 DEFAULT_BAND = Limits().band
 

@@ -13,8 +13,8 @@ from typing import BinaryIO
 import numpy as np
 
 from upscale.image import Array
-from upscale.media.deflate import Deflater
-from upscale.media.layout import Content, Pixels
+from upscale.media.writing.deflate import Deflater
+from upscale.media.writing.layout import Content, Pixels
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}

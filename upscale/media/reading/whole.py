@@ -12,12 +12,12 @@ import numpy as np
 from PIL import Image as Pil
 
 from upscale.image import Animation, Array, Band, Color, Header
-from upscale.media.boxes import av1_facts, boxes, cicp_chunk, jp2_facts, jxl_facts
 from upscale.media.formats import HEIC, JPEG_XL, REFUSED, Format
-from upscale.media.frames import Moving, gif_facts, webp_facts
 from upscale.media.metadata import metadata_of, orientation_of, transposes
-from upscale.media.opened import Limits, Opened, RefusedError, band_of, moving, still, straight, turned, widened
-from upscale.media.profiles import cmyk_to_srgb, fitting, of_inks
+from upscale.media.reading.boxes import av1_facts, boxes, cicp_chunk, jp2_facts, jxl_facts
+from upscale.media.reading.frames import Moving, gif_facts, webp_facts
+from upscale.media.reading.opened import Limits, Opened, RefusedError, band_of, moving, still, straight, turned, widened
+from upscale.media.reading.profiles import cmyk_to_srgb, fitting, of_inks
 
 _8_BIT, _16_BIT = np.dtype(np.uint8), np.dtype(np.uint16)
 _SHOWN_AS = {"1": "L", "YCbCr": "RGB", "RGBX": "RGB", "PA": "RGBA", "La": "LA", "RGBa": "RGBA"}

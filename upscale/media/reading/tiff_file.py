@@ -4,18 +4,16 @@ import contextlib
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import tifffile
-from PIL import ExifTags
-from PIL import Image as Pil
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from upscale.image import Metadata
 from upscale.media.formats import REFUSED
-from upscale.media.metadata import DAMAGE, STORAGE_TAGS, density_of, metadata_of, xmp_orientation
-from upscale.media.opened import RefusedError
+from upscale.media.metadata import DAMAGE, STORAGE_TAGS, metadata_of, xmp_orientation
+from upscale.media.reading.opened import RefusedError
+from upscale.media.tags import parse_tiff
 
 NONE, LZW, JPEG_OLD, JPEG, DEFLATE, PACKBITS, DEFLATE_OLD = 1, 5, 6, 7, 8, 32773, 32946
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR, CIELAB, ICCLAB = 0, 1, 2, 3, 5, 6, 8, 9
@@ -104,33 +102,10 @@ def _bytes(page: Any, tag: int) -> bytes | None:
 
 
 def _metadata(path: Path, xmp: bytes | None) -> Metadata:
-    """The tags as EXIF, whatever Pillow would think of the pixels, with the directories of camera and place."""
-    try:
-        with path.open("rb") as file:
-            exif = _exif(file)
-    except DAMAGE:
-        return metadata_of(None, xmp, None)
-    return metadata_of(exif, xmp, density_of(exif))
-
-
-def _exif(file: BinaryIO) -> Pil.Exif:
-    head = file.read(16)  # of BigTIFF; of others the first half
-    exif = Pil.Exif()
-    for tag, value in _directory(file, head, None).items():
-        if tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-            with contextlib.suppress(*DAMAGE):
-                exif.get_ifd(tag).update(_directory(file, head, _first(value)))
-                exif[tag] = 0  # where it will lie, is decided when it is written
-        elif tag not in STORAGE_TAGS:
-            exif[tag] = value
-    return exif
-
-
-def _directory(file: BinaryIO, head: bytes, at: int | None) -> dict[int, Any]:
-    directory: Any = ImageFileDirectory_v2(head if head[2] == 43 or head[3] == 43 else head[:8])
-    file.seek(directory.next if at is None else at)
-    directory.load(file)
-    return dict(directory)
+    """The tags as EXIF, with the directories of camera and place, byte for byte."""
+    with contextlib.suppress(*DAMAGE):
+        return metadata_of(parse_tiff(path, STORAGE_TAGS), xmp, None)
+    return metadata_of(None, xmp, None)
 
 
 def _refuse_raw(file: Any, page: Any) -> None:

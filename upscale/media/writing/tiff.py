@@ -12,9 +12,9 @@ import numpy as np
 
 from upscale.image import Array
 from upscale.media import tags
-from upscale.media.deflate import BLOCK, deflated
-from upscale.media.layout import Content, Pixels
 from upscale.media.tags import Directory, longs, octets, parse_exif, rational, serialized, shorts
+from upscale.media.writing.deflate import BLOCK, deflated
+from upscale.media.writing.layout import Content, Pixels
 
 CLASSIC_END = BIG_FROM = 1 << 32
 """Offsets in a classic TIFF have 32 bits: where a file ends later, it is a BigTIFF."""

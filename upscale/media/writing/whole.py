@@ -11,7 +11,7 @@ from PIL import Image as Pil
 
 from upscale.image import Array
 from upscale.media.formats import AVIF, HEIC, JPEG, JPEG_2000, JPEG_XL, WEBP, Format
-from upscale.media.layout import Content, Pixels
+from upscale.media.writing.layout import Content, Pixels
 
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _BARE = (".j2k", ".j2c")

@@ -9,17 +9,17 @@ from typing import BinaryIO
 from upscale.errors import OutputError
 from upscale.files import replacing
 from upscale.image import Animation, Band, Header
-from upscale.media.animate import write_animation
-from upscale.media.check import STREAMED_UP_TO, check
-from upscale.media.fitting import Encoding, planned
 from upscale.media.formats import AVIF, BMP, GIF, PNG, PPM, TIFF, Format
-from upscale.media.gif_write import write_gif
-from upscale.media.icc import to_srgb
-from upscale.media.layout import Content, Inflow, Pixels
-from upscale.media.plain_write import BMP_END, bmp_bytes, write_bmp, write_ppm
-from upscale.media.png_write import write_png
-from upscale.media.tiff_write import write_tiff
-from upscale.media.whole import write_whole
+from upscale.media.writing.animate import write_animation
+from upscale.media.writing.check import STREAMED_UP_TO, check
+from upscale.media.writing.fitting import Encoding, planned
+from upscale.media.writing.gif import write_gif
+from upscale.media.writing.icc import to_srgb
+from upscale.media.writing.layout import Content, Inflow, Pixels
+from upscale.media.writing.plain import BMP_END, bmp_bytes, write_bmp, write_ppm
+from upscale.media.writing.png import write_png
+from upscale.media.writing.tiff import write_tiff
+from upscale.media.writing.whole import write_whole
 
 _BYTES_PER_PIXEL = {
     "JPEG": (8, 8, 8),

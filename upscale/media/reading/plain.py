@@ -14,7 +14,7 @@ from PIL import Image as Pil
 
 from upscale.image import Array, Band, Color, Header
 from upscale.media.metadata import metadata_of
-from upscale.media.opened import Limits, Opened, RefusedError, band_of, is_gray, still
+from upscale.media.reading.opened import Limits, Opened, RefusedError, band_of, is_gray, still
 
 _HEAD = 1 << 16
 """Bytes in which a PNM's header must end, comments included."""
