@@ -19,9 +19,10 @@ from upscale.enlarge import Enlarger
 from upscale.errors import EngineError, ModelError, UpscaleError
 from upscale.media.folder import Places, tasks
 from upscale.media.isolated.decoder import Decoder
-from upscale.pipeline import Work, run
+from upscale.pipeline import run
 from upscale.sizes import Size
 from upscale.spec import ModelSpec
+from upscale.work import Work
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SPEC = ModelSpec("tiny", "compact", 4, features=8, blocks=2, activation="prelu")

@@ -24,8 +24,8 @@ import upscale
 from upscale import cli
 from upscale.checkpoint import Checkpoint, write_safetensors
 from upscale.engines.machine import has_openvino
-from upscale.pipeline import Record
 from upscale.spec import ModelSpec
+from upscale.work import Record
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TINY = ModelSpec("tiny", "compact", 4, features=8, blocks=2, activation="prelu")

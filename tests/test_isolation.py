@@ -20,7 +20,8 @@ from strange_decoder import DEEDS, pixels
 
 from upscale.errors import PictureError
 from upscale.image import Animation, Array, Band, Color, Header, Metadata
-from upscale.media import Source, isolation
+from upscale.media import Source
+from upscale.media.isolated import decoder as isolation
 from upscale.media.isolated.decoder import Decoder
 from upscale.media.isolated.remote import Held, Policy
 from upscale.media.isolated.wire import WireError, described, understood

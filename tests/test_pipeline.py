@@ -19,9 +19,10 @@ from upscale.image import Array, Band, Image
 from upscale.media import Source
 from upscale.media.folder import Places, Task, tasks
 from upscale.media.isolated.decoder import Decoder
-from upscale.pipeline import Outcome, Record, Work, failure, run
+from upscale.pipeline import failure, run
 from upscale.sizes import Size
 from upscale.spec import ModelSpec
+from upscale.work import Outcome, Record, Work
 
 MakeCheckpoint = Callable[[ModelSpec, int], Checkpoint]
 MakePhoto = Callable[..., Array]

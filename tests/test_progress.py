@@ -15,7 +15,7 @@ from PIL import Image as Pil
 from upscale.checkpoint import Checkpoint, write_safetensors
 from upscale.image import Array
 from upscale.media.folder import Task
-from upscale.pipeline import Record
+from upscale.work import Record
 from upscale.progress import Bars
 from upscale.spec import ModelSpec
 

@@ -4,15 +4,18 @@ import contextlib
 import io
 import os
 import shutil
+import signal
 import sys
 import tempfile
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from upscale import __version__
+from upscale.console import Console
 from upscale.errors import UpscaleError
 from upscale.options import Options, declared, options
 
@@ -23,8 +26,8 @@ if TYPE_CHECKING:
     from upscale.media.folder import Task
     from upscale.media.formats import Format
     from upscale.media.isolated.decoder import Decoder
-    from upscale.pipeline import Outcome, Work
     from upscale.sizes import Size
+    from upscale.work import Outcome, Work
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -56,6 +59,8 @@ def main() -> None:
     stdout: Any = sys.stdout
     if isinstance(stdout, io.TextIOWrapper):
         stdout.reconfigure(errors="backslashreplace")  # file names may hold what the terminal cannot show
+    with contextlib.suppress(ValueError):  # in another thread than the first
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: nothing half is left
     try:
         code = command.main(standalone_mode=False)
     except click.ClickException as error:
@@ -72,48 +77,46 @@ def main() -> None:
 
 def _run(options: Options) -> int:
     from upscale.engines.machine import return_large_blocks
+    from upscale.media.formats import MAX_PIXELS
     from upscale.media.isolated.decoder import Decoder
-    from upscale.media.reading.opened import MAX_PIXELS
 
     return_large_blocks()
-    with Decoder(None if options.allow_huge else MAX_PIXELS) as decoder:
+    with Decoder(None if options.allow_huge else MAX_PIXELS) as decoder, contextlib.ExitStack() as stack:
         decoder.start()  # loads its libraries while we load ours
-        return _with(decoder, options)
+        return _with(decoder, stack, options, Console(options))
 
 
-def _with(decoder: "Decoder", options: Options) -> int:
+def _with(decoder: "Decoder", stack: contextlib.ExitStack, options: Options, console: Console) -> int:
     from upscale.model import open_model
+    from upscale.pipeline import failure
     from upscale.sizes import Size
 
     checkpoint = open_model(options.model, options.denoise)
     size = options.size or Size(scale=checkpoint.spec.scale)
-    found = _tasks(checkpoint, size, options)
-    if all(task.error is not None for task in found):
-        return _finish([_refused(task, options) for task in found], options)
-    with contextlib.ExitStack() as stack:
-        found = stack.enter_context(_with_stdin(found))
-        enlarger = _open(checkpoint, options)
-        work = _work(enlarger, decoder, size, options)
+    found = stack.enter_context(_with_stdin(_tasks(checkpoint, size, options)))
+    outcomes: list[Outcome] = []
+    if all(task.error is not None for task in found):  # no engine is needed to say so
+        for task in found:
+            outcomes.append(failure(task))
+            console.outcome(outcomes[-1])
+    else:
+        work = _work(_enlarger(checkpoint, options, console), decoder, size, options, console)
         if options.dry_run:
-            return _dry_run(found, work, options)
-        work.manifests.update(_lists(found, checkpoint, size, options, stack))
-        return _enlarge(found, work, options)
+            outcomes = _planned(found, work, console)
+        else:
+            work.manifests.update(_manifests(found, checkpoint, size, options, stack, console))
+            outcomes = _done(found, work, options, console)
+    return EXIT_FAILED if console.failures(outcomes) else EXIT_DONE
 
 
 def _tasks(checkpoint: "Checkpoint", size: "Size", options: Options) -> "list[Task]":
     from upscale.manifest import results_in
     from upscale.media.folder import Places, tasks
 
-    places = Places(
-        options.out,
-        size.tag,
-        checkpoint.spec.name,
-        _format(options),
-        options.name,
-        options.recursive,
-        options.overwrite,
-        options.resume,
-    )
+    how = {"recursive": options.recursive, "overwrite": options.overwrite, "resume": options.resume}
+    places = Places(options.out, size.tag, checkpoint.spec.name, _format(options), options.name, **how)
+    if options.out == Path("-") and sys.stdout.isatty():
+        raise click.UsageError("the picture would go to the terminal; use -o, or send stdout to a file")
     try:
         return tasks(options.inputs, places, results_in)
     except ValueError as error:
@@ -126,34 +129,23 @@ def _format(options: Options) -> "Format | None":
     return None if options.format is None else BY_SUFFIX[f".{options.format}"]
 
 
-def _open(checkpoint: "Checkpoint", options: Options) -> "Enlarger":
+def _enlarger(checkpoint: "Checkpoint", options: Options, console: Console) -> "Enlarger":
     from upscale.chain import Settings
     from upscale.engines.choose import Wish
     from upscale.enlarge import Enlarger
 
-    wish = Wish(options.engine, options.device, options.precision)
     settings = Settings(
         options.tile, options.wrap, options.color_fix, options.strength, options.tta, options.alpha == "bleed"
     )
-
-    def report(text: str) -> None:
-        _say(f"warning: {text}", options)
-
-    enlarger = Enlarger(checkpoint, wish, settings, report)
+    enlarger = Enlarger(checkpoint, Wish(options.engine, options.device, options.precision), settings, console.warn)
     engine = enlarger.engine
-    _say(
-        f"{checkpoint.spec.name} on {engine.device} by {engine.name} in {engine.precision} ({enlarger.reason})", options
-    )
+    console.say(f"{checkpoint.spec.name} on {engine.device} by {engine.name} in {engine.precision} ({enlarger.reason})")
     return enlarger
 
 
-def _work(enlarger: "Enlarger", decoder: "Decoder", size: "Size", options: Options) -> "Work":
-    from upscale.pipeline import Work
+def _work(enlarger: "Enlarger", decoder: "Decoder", size: "Size", options: Options, console: Console) -> "Work":
+    from upscale.work import Work
 
-    def report(text: str) -> None:
-        _say(text, options)
-
-    stdout = getattr(sys.stdout, "buffer", None)
     return Work(
         enlarger,
         decoder,
@@ -163,15 +155,20 @@ def _work(enlarger: "Enlarger", decoder: "Decoder", size: "Size", options: Optio
         options.background,
         options.overwrite,
         options.resume,
-        stdout=stdout,
-        report=report,
+        stdout=getattr(sys.stdout, "buffer", None),
+        report=console.say,
     )
 
 
-def _lists(
-    found: "Sequence[Task]", checkpoint: "Checkpoint", size: "Size", options: Options, stack: contextlib.ExitStack
+def _manifests(
+    found: "Sequence[Task]",
+    checkpoint: "Checkpoint",
+    size: "Size",
+    options: Options,
+    stack: contextlib.ExitStack,
+    console: Console,
 ) -> "dict[Path, Manifest]":
-    """The lists of finished files, kept for folders, for several inputs, and where --resume asks for it."""
+    """The lists of what is finished, kept for folders, for several inputs, and where --resume asks for it."""
     from upscale.checkpoint import digest
     from upscale.manifest import Manifest
 
@@ -187,24 +184,22 @@ def _lists(
         "file": [options.quality, options.background],
         "arithmetic": [options.device, options.engine, options.precision],
     }
-    lists: dict[Path, Manifest] = {}
+    manifests: dict[Path, Manifest] = {}
     for root in sorted(roots):
-        lists[root] = Manifest.open(root, settings)
-        stack.callback(_close, lists[root], options)
-    return lists
+        manifests[root] = Manifest.open(root, settings)
+        stack.callback(_close, manifests[root], console)
+    return manifests
 
 
-def _close(manifest: "Manifest", options: Options) -> None:
+def _close(manifest: "Manifest", console: Console) -> None:
     manifest.close()
     for warning in manifest.warnings:
-        _say(f"warning: {warning}", options)
+        console.warn(warning)
 
 
 @contextlib.contextmanager
 def _with_stdin(found: "list[Task]") -> "Generator[list[Task]]":
     """The tasks with what comes through stdin laid down in a file, since pictures are read from more than one place."""
-    from dataclasses import replace
-
     if not any(task.stdin for task in found):
         yield found
         return
@@ -215,109 +210,34 @@ def _with_stdin(found: "list[Task]") -> "Generator[list[Task]]":
         yield [replace(task, source=spool) if task.stdin else task for task in found]
 
 
-def _enlarge(found: "list[Task]", work: "Work", options: Options) -> int:
+def _done(found: "list[Task]", work: "Work", options: Options, console: Console) -> "list[Outcome]":
     from upscale.pipeline import run
     from upscale.progress import Bars
 
     outcomes: list[Outcome] = []
     watched = sys.stderr is not None and sys.stderr.isatty()  # pyright: ignore[reportUnnecessaryComparison] - 2>&-
-    if any(task.stdout for task in found) and sys.stdout.isatty():
-        raise click.UsageError("the picture would go to the terminal; use -o, or send stdout to a file")
     with Bars(len(found), quiet=options.quiet or not watched) as bars:
         for outcome in run(found, work, bars.picture):
             bars.finished(outcome.record)
             with bars.aside():
-                _show(outcome, options, told=work.enlarger.warnings)
+                console.outcome(outcome, told=work.enlarger.warnings)
             outcomes.append(outcome)
     skipped = sum(outcome.record.status == "skipped" for outcome in outcomes)
     if skipped:
-        _say(f"{skipped} of {len(outcomes)} were finished already", options)
-    return _finish(outcomes, options)
+        console.say(f"{skipped} of {len(outcomes)} were finished already")
+    return outcomes
 
 
-def _refused(task: "Task", options: Options) -> "Outcome":
+def _planned(found: "list[Task]", work: "Work", console: Console) -> "list[Outcome]":
+    """What --dry-run shows; the outcomes are those of inputs that would fail."""
     from upscale.pipeline import failure
+    from upscale.work import planned
 
-    outcome = failure(task)
-    _show(outcome, options)
-    return outcome
-
-
-def _show(outcome: "Outcome", options: Options, told: Sequence[str] = ()) -> None:
-    """Prints one input's outcome; warnings that were `told` when they arose are not repeated."""
-    record = outcome.record
-    if options.json:
-        import json
-
-        click.echo(json.dumps(record.as_dict()), err=record.output == "-")
-    for warning in (warning for warning in record.warnings if warning not in told):
-        _say(f"warning: {record.output}: {warning}", options)
-    if record.status == "failed":
-        click.echo(f"upscale: failed: {record.error}", err=True)
-        if options.verbose and outcome.error is not None:
-            import traceback
-
-            click.echo("".join(traceback.format_exception(outcome.error)), err=True)
-    elif record.output_size and record.input_size:
-        sizes = "{}×{} → {}×{}".format(*record.input_size, *record.output_size)
-        _say(f"{record.output}: {sizes} in {record.seconds:.1f} s", options)
-
-
-def _finish(outcomes: "list[Outcome]", options: Options) -> int:
-    failed = [outcome.record for outcome in outcomes if outcome.record.status == "failed"]
-    if failed and len(outcomes) > 1:
-        click.echo(f"upscale: {len(failed)} of {len(outcomes)} inputs failed:", err=True)
-        for record in failed:
-            click.echo(f"  {record.error}", err=True)
-    return EXIT_FAILED if failed else EXIT_DONE
-
-
-def _dry_run(found: "Iterable[Task]", work: "Work", options: Options) -> int:
-    from upscale.pipeline import failure
-
-    outcomes: list[Outcome] = []
+    failed: list[Outcome] = []
     for task in found:
         try:
-            _show_plan(task, work, options)
+            console.plan(task, planned(task, work))
         except UpscaleError as error:
-            outcomes.append(failure(task, error))
-            _show(outcomes[-1], options)
-    return _finish(outcomes, options)
-
-
-def _show_plan(task: "Task", work: "Work", options: Options) -> None:
-    """Raises UpscaleError as the work itself would."""
-    import json
-
-    from upscale.pipeline import planned
-
-    plan = planned(task, work)
-    job, bands = plan.job, [{"rows": part.rows, "tail_rows": part.tail_rows} for part in plan.job.plans]
-    if options.json:
-        record = {
-            "input": str(task.source),
-            "output": str(task.target),
-            "status": "planned",
-            "input_size": [job.frame.width, job.frame.height],
-            "output_size": [job.out_width, job.out_height],
-            "frames": plan.frames,
-            "passes": job.passes,
-            "bands": bands,
-            "bytes_needed": job.bytes_needed + plan.bytes_to_write,
-            "warnings": plan.warnings,
-        }
-        click.echo(json.dumps(record))
-        return
-    cut = "; ".join(f"bands of {part['rows']} rows, tail {part['tail_rows']}" for part in bands) or "no network"
-    frames = f"{plan.frames} frames of " if plan.frames > 1 else ""
-    click.echo(
-        f"{task.source} → {task.target}: {frames}{job.frame.width}×{job.frame.height} → {job.out_width}×{job.out_height}, "
-        f"{cut}, about {(job.bytes_needed + plan.bytes_to_write) / 1e6:,.0f} MB"
-    )
-    for warning in plan.warnings:
-        _say(f"warning: {task.target}: {warning}", options)
-
-
-def _say(text: str, options: Options) -> None:
-    if not options.quiet:
-        click.echo(f"upscale: {text}", err=True)
+            failed.append(failure(task, error))
+            console.outcome(failed[-1])
+    return failed

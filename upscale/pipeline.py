@@ -6,102 +6,29 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
 
 from upscale.colorfix import Shift
 from upscale.engines import Progress
-from upscale.engines.machine import free_bytes
-from upscale.enlarge import Enlarger, Job
-from upscale.errors import OutputError, PictureError, UpscaleError
+from upscale.errors import OutputError, UpscaleError
 from upscale.files import clear_stale
 from upscale.handover import AbandonedError, Handover
-from upscale.image import Animation, Header
-from upscale.manifest import Manifest, foreign
+from upscale.image import Animation
+from upscale.manifest import foreign
 from upscale.media import Source
 from upscale.media.folder import Task
-from upscale.media.formats import Format, format_of
-from upscale.media.isolated.decoder import Decoder
-from upscale.media.isolated.wire import Opened
-from upscale.media.reading.sniff import HEAD, sniff
-from upscale.media.writing.encode import Encoding, bytes_needed, losses, save
-from upscale.sizes import Size
-
-Status = Literal["done", "skipped", "failed"]
+from upscale.media.writing.encode import save
+from upscale.work import Outcome, Planned, Record, Work, place_of, plan_of, record_of
 
 _ENCODING_BEHIND = 2
 """Pictures that may wait to be written while the next one is enlarged."""
 
 _WORTH_SAYING = 1 << 30
-_SHARE_OF_FREE = 0.8
+"""Bytes of memory for one result."""
 
 _SUSPICIOUS_SHIFT = 8.0
 """Mean correction in levels, past which the color fix may be hiding a fault."""
-
-
-@dataclass(slots=True)
-class Record:
-    """What became of one input; one line of `--json`. `color_shift`: what the color fix put back, in 8-bit levels."""
-
-    input: str
-    output: str | None
-    status: Status = "done"
-    model: str = ""
-    scale: float = 0.0
-    input_size: tuple[int, int] | None = None
-    output_size: tuple[int, int] | None = None
-    frames: int = 1
-    seconds: float = 0.0
-    device: str = ""
-    engine: str = ""
-    precision: str = ""
-    bands: int = 0
-    color_shift: float | None = None
-    color_shift_largest: float | None = None
-    warnings: list[str] = field(default_factory=list[str])
-    error: str | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A record, and the exception behind a failure for those who want the traceback."""
-
-    record: Record
-    error: BaseException | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What is done to every input, the same for one and for a thousand.
-
-    `format`: of all results; else each one's name decides. `manifests`: by the folder they are responsible for.
-    `report` is told what somebody should know before the work on a picture begins.
-    """
-
-    enlarger: Enlarger
-    decoder: Decoder
-    size: Size
-    format: Format | None = None
-    quality: int | None = None
-    background: tuple[int, int, int] | None = None
-    overwrite: bool = False
-    resume: bool = False
-    manifests: dict[Path, Manifest] = field(default_factory=dict[Path, Manifest])
-    stdout: BinaryIO | None = None
-    report: Callable[[str], None] = lambda text: None
-
-    def encoding(self, task: Task) -> Encoding:
-        """By the format asked for, the target's name, or, for stdout, what the source is."""
-        found = self.format or (_format_inside(task.source) if task.stdout else format_of(_require(task.target)))
-        return Encoding(found, self.quality, self.background)
-
-    def manifest(self, task: Task) -> Manifest | None:
-        return None if task.root is None else self.manifests.get(task.root)
 
 
 def run(tasks: Sequence[Task], work: Work, progress: Callable[[Task], Progress | None]) -> Iterator[Outcome]:
@@ -132,7 +59,7 @@ def run(tasks: Sequence[Task], work: Work, progress: Callable[[Task], Progress |
 
 def failure(task: Task, error: UpscaleError | None = None) -> Outcome:
     """The outcome of a task that cannot even be begun."""
-    return _failed(_record(task), error or task.error or UpscaleError(f"{task.source}: failed"), time.perf_counter())
+    return _failed(record_of(task), error or task.error or UpscaleError(f"{task.source}: failed"), time.perf_counter())
 
 
 def _open(task: Task, work: Work) -> Source | None:
@@ -164,7 +91,7 @@ def _enlarge(
     task: Task, opening: "Future[Source | None]", work: Work, encoders: Executor, progress: Progress | None
 ) -> "Future[Outcome]":
     """Enlarges one picture or animation while `encoders` write what is done; gives their outcome to come."""
-    started, record = time.perf_counter(), _record(task)
+    started, record = time.perf_counter(), record_of(task)
     try:
         source = opening.result()
         if source is None:
@@ -176,48 +103,6 @@ def _enlarge(
         return _known(_failed(record, error, started))  # any fault is this one file's, and the batch goes on
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """What will be done to an opened file, known before its pixels are decoded. `warnings`: what of it will be lost."""
-
-    job: Job
-    result: Header
-    encoding: Encoding
-    frames: int
-    bytes_to_write: int
-    warnings: list[str]
-
-
-def planned(task: Task, work: Work) -> Planned:
-    """Looks at a task's file and plans it. Raises PictureError and OutputError as the work itself would."""
-    if task.error is not None:
-        raise task.error
-    return _planned(task, work.decoder.look(task.source), work)
-
-
-def _planned(task: Task, opened: Opened | Source, work: Work) -> Planned:
-    header, target = opened.header, _require(task.target)
-    try:
-        job = work.enlarger.job(header.width, header.height, work.size, header.dtype, header.alpha)
-    except ValueError as error:
-        raise PictureError(f"{task.source}: {error}; ask for a smaller size") from error
-    result = replace(header, width=job.out_width, height=job.out_height)
-    encoding = work.encoding(task)
-    moving = opened.animation is not None and encoding.format.animated
-    try:
-        need, free = bytes_needed(result, opened.animation, encoding), free_bytes("cpu")
-    except OutputError as error:
-        raise OutputError(f"{target}: {error}") from error
-    if need > _SHARE_OF_FREE * free:
-        raise OutputError(
-            f"{target}: {encoding.format.name} is written in one piece, which needs {need / 1e9:.1f} GB of memory; only "
-            f"{free / 1e9:.1f} GB are free; use .png or .tif, which are written row by row"
-        )
-    warnings = [*opened.warnings, *losses(result, opened.animation, encoding)]
-    frames = len(opened.animation.durations) if opened.animation is not None and moving else 1
-    return Planned(job, result, encoding, frames, need, warnings)
-
-
 def _through(
     task: Task,
     source: Source,
@@ -227,7 +112,7 @@ def _through(
     record: Record,
     started: float,
 ) -> "Future[Outcome]":
-    plan, handover = _planned(task, source, work), Handover()
+    plan, handover = plan_of(task, source, work), Handover()
     _note(plan, work, record)
 
     def write() -> Outcome:
@@ -289,7 +174,7 @@ def _compute(
 def _save(task: Task, plan: Planned, animation: Animation | None, handover: Handover, work: Work) -> None:
     manifest = work.manifest(task)
     if not task.stdout:
-        save(_require(task.target), plan.result, animation, plan.encoding, handover.frames())
+        save(place_of(task.target), plan.result, animation, plan.encoding, handover.frames())
         if manifest is not None:
             manifest.finish(task)
         return
@@ -303,19 +188,10 @@ def _save(task: Task, plan: Planned, animation: Animation | None, handover: Hand
         work.stdout.flush()
 
 
-def _format_inside(path: Path) -> Format:
-    with path.open("rb") as file:
-        return sniff(file.read(HEAD))
-
-
 def _share(progress: Progress | None, frame: int, frames: int) -> Progress | None:
     if progress is None:
         return None
     return lambda done: progress((frame + done) / frames)
-
-
-def _record(task: Task) -> Record:
-    return Record("-" if task.stdin else str(task.source), None if task.target is None else str(task.target))
 
 
 def _known(outcome: Outcome) -> "Future[Outcome]":
@@ -330,12 +206,3 @@ def _failed(record: Record, error: Exception, started: float) -> Outcome:
     text = str(error) if known else f"{record.input}: {type(error).__name__}: {error}"
     record.error = " ".join(text.split())
     return Outcome(record, error)
-
-
-def _require(target: Path | None) -> Path:
-    if target is None:
-        raise UpscaleError("no place for the result")
-    return target
-
-
-__all__ = ["Outcome", "Planned", "Record", "Work", "failure", "planned", "run"]

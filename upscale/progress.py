@@ -9,7 +9,7 @@ from upscale.engines import Progress
 
 if TYPE_CHECKING:
     from upscale.media.folder import Task
-    from upscale.pipeline import Record
+    from upscale.work import Record
 
 _STEPS = 1000
 

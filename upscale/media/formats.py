@@ -66,6 +66,10 @@ REFUSED = {
 """Suffix → why such a file is not read, and what to do."""
 
 
+MAX_PIXELS = 250_000_000
+"""Pictures that announce more are taken for bombs unless --allow-huge says otherwise."""
+
+
 def format_of(path: Path) -> Format:
     """The format by a file's suffix. Raises OutputError for suffixes that are not known."""
     found = BY_SUFFIX.get(path.suffix.lower())

@@ -16,12 +16,12 @@ from PIL import UnidentifiedImageError
 
 from upscale.errors import PictureError
 from upscale.image import Animation, Array, Band, Header, Image, Picture
+from upscale.media.formats import MAX_PIXELS
 from upscale.media.metadata import upright
 
 _T = TypeVar("_T")
 _logging: Any = cv2.utils.logging
 
-MAX_PIXELS = 250_000_000
 _MOVING = 20
 """An animation may have so many times more pixels in all than one picture: its frames are never in memory together."""
 MAX_CHUNK = 64 << 20

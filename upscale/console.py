@@ -1,0 +1,75 @@
+"""What `upscale` says: one line for each outcome, plans, warnings, and the failures again at the end."""
+
+import json
+import traceback
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from upscale.options import Options
+
+if TYPE_CHECKING:
+    from upscale.media.folder import Task
+    from upscale.work import Outcome, Planned
+
+
+class Console:
+    """Records and plans go to stdout, all else to stderr; when a picture goes to stdout, its record goes to stderr too."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+
+    def say(self, text: str) -> None:
+        if not self._options.quiet:
+            click.echo(f"upscale: {text}", err=True)
+
+    def warn(self, text: str) -> None:
+        self.say(f"warning: {text}")
+
+    def outcome(self, outcome: "Outcome", told: Collection[str] = ()) -> None:
+        """Warnings that were `told` when they arose are not repeated."""
+        record = outcome.record
+        if self._options.json:
+            click.echo(json.dumps(record.as_dict()), err=record.output == "-")
+        for warning in record.warnings:
+            if warning not in told:
+                self.warn(f"{record.output}: {warning}")
+        if record.status == "failed":
+            self._failed(outcome)
+        elif record.output_size and record.input_size:
+            sizes = "{}×{} → {}×{}".format(*record.input_size, *record.output_size)
+            self.say(f"{record.output}: {sizes} in {record.seconds:.1f} s")
+
+    def failures(self, outcomes: "Sequence[Outcome]") -> bool:
+        """Lists them where there were several inputs; whether there are any."""
+        failed = [outcome.record for outcome in outcomes if outcome.record.status == "failed"]
+        if failed and len(outcomes) > 1:
+            click.echo(f"upscale: {len(failed)} of {len(outcomes)} inputs failed:", err=True)
+            for record in failed:
+                click.echo(f"  {record.error}", err=True)
+        return bool(failed)
+
+    def plan(self, task: "Task", plan: "Planned") -> None:
+        job, bands = plan.job, [{"rows": part.rows, "tail_rows": part.tail_rows} for part in plan.job.plans]
+        if self._options.json:
+            sizes = {
+                "input_size": [job.frame.width, job.frame.height],
+                "output_size": [job.out_width, job.out_height],
+                "frames": plan.frames,
+            }
+            means = {"passes": job.passes, "bands": bands, "bytes_needed": plan.bytes_needed, "warnings": plan.warnings}
+            names = {"input": str(task.source), "output": str(task.target), "status": "planned"}
+            click.echo(json.dumps({**names, **sizes, **means}))
+            return
+        cut = "; ".join(f"bands of {part['rows']} rows, tail {part['tail_rows']}" for part in bands) or "no network"
+        frames = f"{plan.frames} frames of " if plan.frames > 1 else ""
+        sizes = f"{job.frame.width}×{job.frame.height} → {job.out_width}×{job.out_height}"
+        click.echo(f"{task.source} → {task.target}: {frames}{sizes}, {cut}, about {plan.bytes_needed / 1e6:,.0f} MB")
+        for warning in plan.warnings:
+            self.warn(f"{task.target}: {warning}")
+
+    def _failed(self, outcome: "Outcome") -> None:
+        click.echo(f"upscale: failed: {outcome.record.error}", err=True)
+        if self._options.verbose and outcome.error is not None:
+            click.echo("".join(traceback.format_exception(outcome.error)), err=True)
