@@ -590,7 +590,7 @@ def test_an_interrupt_anywhere_is_130(
         raise KeyboardInterrupt
 
     save("a.png", make_photo(5, 6))
-    monkeypatch.setattr(cli, "_open", interrupted)
+    monkeypatch.setattr(cli, "_enlarger", interrupted)
     result = call("a.png")
     assert result.code == 130
     assert result.err.strip() == "upscale: interrupted; finished files are kept"

@@ -83,7 +83,7 @@ def batch(
         Pil.fromarray(make_photo(8, 9, index)).save(tmp_path / f"{index}.png")
     names = [str(tmp_path / f"{index}.png") for index in range(3)]
     model = str(tmp_path / "tiny.safetensors")
-    return [sys.executable, "-m", "upscale", *names, "--model", model, "--device", "cpu"]
+    return [sys.executable, "-m", "upscale", "--no-color-fix", *names, "--model", model, "--device", "cpu"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")

@@ -19,6 +19,8 @@ from upscale.rows import Padding, RowReader, cropped, padded, split
 WRAP_PADDING = 32
 """Pixels taken from the opposite side where the picture tiles: past these a network's view has faded."""
 
+_ROWS = 16
+
 Wrap = Literal["none", "x", "y", "xy"]
 
 Network = Callable[[Iterator[Floats], npt.DTypeLike], Iterator[Array]]
@@ -110,10 +112,12 @@ def enlarged(
 
 
 def _floats(picture: Picture) -> Iterator[Floats]:
-    """Rows (n, w, 3), or (n, w, 4) with alpha."""
+    """Rows (n, w, 3), or (n, w, 4) with alpha; few at a time, since each step holds what belongs to a whole band."""
     for band in picture.bands():
-        rgb = to_float(band.rgb)
-        yield rgb if band.alpha is None else np.dstack((rgb, to_float(band.alpha)))
+        for start in range(0, band.rgb.shape[0], _ROWS):
+            rows = slice(start, start + _ROWS)
+            rgb = to_float(band.rgb[rows])
+            yield rgb if band.alpha is None else np.dstack((rgb, to_float(band.alpha[rows])))
 
 
 def _colors(
