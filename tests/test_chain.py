@@ -282,6 +282,11 @@ def test_hidden_colors_are_kept_where_they_are_data(make_photo: MakePhoto) -> No
 # Bands
 
 
+def test_row_8_bands_make_no_difference_to_the_mean_of_eight(make_photo: MakePhoto) -> None:
+    photo = make_photo(60, 30)
+    np.testing.assert_array_equal(enlarged(Image(photo), tile=16, tta=True).rgb, enlarged(Image(photo), tta=True).rgb)
+
+
 class Slow:
     """A picture that gives one row at a time, and counts how often it is read."""
 
@@ -302,7 +307,7 @@ class Slow:
 @pytest.mark.parametrize("tile", [16, 64])
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"strength": 0.3}, {"wrap": "x"}, {"wrap": "xy"}, {"tta": True}, {"bleed": False}],
+    [{}, {"strength": 0.3, "wrap": "xy"}, {"bleed": False}],
     ids=str,
 )
 @pytest.mark.parametrize("target", [4, 2.5])

@@ -62,16 +62,70 @@ def test_a_right_result_is_left_alone() -> None:
     assert shift.largest < 0.01
 
 
+@pytest.mark.parametrize("axis", ["x", "y"])
 @pytest.mark.parametrize("factor", [1, 2, 3, 4, 8, 16])
-def test_every_factor_is_corrected_in_place(factor: int) -> None:
+def test_every_factor_is_corrected_in_place(factor: int, axis: str) -> None:
     """A drift with a place: were the correction shifted by half a pixel, an error would remain."""
     source = picture(40, 40)
-    x = (np.arange(40 * factor) + 0.5) / (40 * factor)
-    drift = (0.08 * np.sin(np.pi * x)).astype(np.float32)[None, :, None]
+    place = (np.arange(40 * factor) + 0.5) / (40 * factor)
+    drift = (0.08 * np.sin(np.pi * place)).astype(np.float32)[None, :, None]
+    drift = drift if axis == "x" else drift.swapaxes(0, 1)
     rest = corrected(large(source, factor) + drift, source, factor) - large(source, factor)
-    middle = rest[:, 10 * factor : -10 * factor]
+    along = rest if axis == "x" else rest.swapaxes(0, 1)
+    middle = along[:, 10 * factor : -10 * factor]
     assert np.abs(middle).max() < 0.02
     assert np.abs(middle - middle[:, ::-1]).max() < 0.004, "not pulled to one side"
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4, 16])
+def test_a_correction_lies_between_pixel_centers_in_both_directions(factor: int) -> None:
+    """On a ramp all that is linear is exact: shifted by half a small pixel, it would be off by half a step."""
+    middle = np.full((120, 120, 3), 0.5, np.float32)
+    for axis in (0, 1):
+        ramp = (np.arange(120 * factor, dtype=np.float32) + 0.5) / factor * 0.002 + 0.3
+        drifted = np.broadcast_to(np.expand_dims(ramp, (1 - axis, 2)), (120 * factor, 120 * factor, 3))
+        inside = slice(56 * factor, -56 * factor)  # where the border is not seen
+        np.testing.assert_allclose(corrected(drifted, middle, factor)[inside, inside], 0.5, atol=2e-5)
+
+
+@pytest.mark.parametrize("level", [0.03, 0.97])
+def test_near_black_and_white_the_mean_is_kept_within_half_a_level(level: float) -> None:
+    """Of what is put back there, some is cut off, and that is put back, too."""
+    source = np.full((64, 64, 3), level, np.float32)
+    drifted = level + (20 / 255 if level < 0.5 else -20 / 255)
+    texture = np.random.default_rng(4).uniform(drifted - 0.06, drifted + 0.06, (256, 256, 3)).astype(np.float32)
+    assert (texture == texture.clip(0.04, 0.96)).all(), "cut off by the correction alone"
+    once = np.clip(texture + (level - texture.mean((0, 1))), 0, 1)
+    assert np.abs(once.mean((0, 1)) - level).min() * 255 > 0.5, "else once would do"
+    assert np.abs(corrected(texture, source).mean((0, 1)) - level).max() * 255 < 0.5
+
+
+def bell(sigma: float, side: int = 129) -> Floats:
+    """What a point of height 1 in the middle becomes."""
+    x = np.arange(side, dtype=np.float32) - side // 2
+    line = np.exp(-(x**2) / (2 * sigma**2)) / (sigma * np.sqrt(2 * np.pi))
+    return (line[:, None] * line[None, :])[..., None].astype(np.float32)
+
+
+def test_a_difference_spreads_as_a_gaussian_of_eight_pixels() -> None:
+    source, result = (np.full((129, 129, 3), 0.5, np.float32) for _ in range(2))
+    source[64, 64] = 0.9
+    spread = (corrected(result, source, 1) - result) / 0.4
+    wanted = 2 * bell(8) - bell(8 * 2**0.5)  # the second time takes what the first one has put back into account
+    assert np.abs(spread - wanted).max() < 0.03 * wanted.max()
+    far = np.hypot(*(np.mgrid[:129, :129] - 64)) > 16  # there, too, not only where it is high
+    assert np.abs(spread - wanted)[far].max() < 0.01 * wanted.max()
+
+
+def test_nothing_farther_than_three_sigmas_each_time_is_seen() -> None:
+    source, result = picture(150, 150), large(picture(150, 150)) + np.float32(0.04)
+    other = source.copy()
+    reach = 2 * (24 + 1)  # two times; and one more pixel each for what lies between pixels
+    other[:10] = other[:, :10] = 1 - other[:10, :10].mean()
+    one, two = corrected(result, source), corrected(result, other)
+    unseen = slice(4 * (10 + reach), None)
+    np.testing.assert_array_equal(one[unseen, unseen], two[unseen, unseen])
+    assert np.abs(one - two)[4 * 10 : 4 * 20].max() > 0.01
 
 
 @pytest.mark.parametrize("rows", [1, 5, 64, 999])

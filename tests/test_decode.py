@@ -367,6 +367,22 @@ def test_row_18_orientation_in_xmp_is_reset_too(tmp_path: Path, small: Pixels) -
         assert b"dc:title" in found.metadata.xmp
 
 
+@pytest.mark.parametrize(
+    "xmp",
+    [
+        b'<x tiff:Orientation = "6" a="b"/>',
+        b"<x tiff:Orientation =\n' 6 '/>",
+        b"<tiff:Orientation > 6 </tiff:Orientation>",
+    ],
+)
+def test_row_18_orientation_in_xmp_may_have_spaces(tmp_path: Path, small: Pixels, xmp: bytes) -> None:
+    Pil.fromarray(small).save(tmp_path / "a.webp", xmp=xmp, lossless=True)
+    found = header(tmp_path / "a.webp")
+    assert (found.width, found.height) == (12, 17)
+    assert b"Orientation" not in (found.metadata.xmp or b"")
+    assert np.array_equal(read(tmp_path / "a.webp").rgb, np.rot90(small, -1))
+
+
 def described() -> bytes:
     exif = Pil.Exif()
     exif[0x010E] = "a picture"
@@ -463,7 +479,25 @@ def test_the_first_picture_of_several_in_a_jpeg(tmp_path: Path, small: Pixels) -
     first.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[second], quality=95)
     source = open_file(tmp_path / "a.jpg")
     assert source.animation is None
+    assert source.warnings == ["holds 2 pictures: only the first one is read"]
     assert np.abs(read(tmp_path / "a.jpg").rgb.astype(int) - small).mean() < 12
+
+
+def test_what_a_jpeg_holds_and_is_not_carried_over_is_named(tmp_path: Path, small: Pixels) -> None:
+    def warned(segments: bytes, **more: Any) -> list[str]:
+        save(small, tmp_path / "a.jpg", **more)
+        data = (tmp_path / "a.jpg").read_bytes()
+        (tmp_path / "a.jpg").write_bytes(data[:2] + segments + data[2:])
+        return open_file(tmp_path / "a.jpg").warnings
+
+    iptc = b"\x1c\x02\x05\0\x01a"
+    resources = b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0" + struct.pack(">I", len(iptc)) + iptc
+    photoshop = b"\xff\xed" + struct.pack(">H", 2 + len(resources)) + resources
+    assert warned(b"") == []
+    assert warned(b"", comment=b"mine") == ["not carried over: the comment"]
+    assert warned(photoshop) == ["not carried over: IPTC"]
+    assert warned(photoshop, comment=b"mine") == ["not carried over: the comment, IPTC"]
+    assert warned(b"", xmp=b'<x hdrgm:Version="1.0"/>') == ["not carried over: the HDR gain map"]
 
 
 def test_a_file_is_read_by_its_content_not_its_name(tmp_path: Path, small: Pixels) -> None:

@@ -19,6 +19,7 @@ from PIL import ImageCms
 
 from upscale.errors import OutputError, PictureError
 from upscale.image import Animation, Band, Color, Header, Image, Metadata
+from upscale.media.folder import Places, tasks
 from upscale.media.formats import (
     AVIF,
     BMP,
@@ -821,6 +822,18 @@ def test_folders_on_the_way_are_made(tmp_path: Path, small: Pixels) -> None:
 def test_row_20_any_name_is_written(tmp_path: Path, small: Pixels, name: str) -> None:
     write(tmp_path / name, Image(small))
     assert opened(tmp_path / name).size == (17, 12)
+
+
+@pytest.mark.parametrize("name", ["a.pbm", "a.PBM"])
+def test_no_gray_or_color_under_the_name_of_black_and_white(tmp_path: Path, small: Pixels, name: str) -> None:
+    with pytest.raises(OutputError, match=r"a\..*black and white only; use \.pgm for gray, \.ppm for color"):
+        write(tmp_path / name, Image(small))
+    assert not list(tmp_path.iterdir())
+    (tmp_path / name).write_bytes(b"P1\n2 1\n01\n")
+    (task,) = tasks([str(tmp_path / name)], Places())
+    assert (task.target, task.error) == (tmp_path / "a_x4.pgm", None)
+    (task,) = tasks([str(tmp_path / name)], Places(out=tmp_path / "b.pbm"))
+    assert isinstance(task.error, OutputError)
 
 
 def test_the_same_picture_gives_the_same_bytes(tmp_path: Path, small: Pixels) -> None:

@@ -451,6 +451,16 @@ def test_short_memory_with_two_runs_at_once_changes_nothing(
     assert max(plan.rows for plan in engine.plans[-2:]) <= 32
 
 
+def test_the_ladder_is_taken_with_the_mean_of_eight_too(
+    random_checkpoint: MakeCheckpoint, with_engine: Callable[..., Enlarger], make_photo: MakePhoto
+) -> None:
+    checkpoint, image = random_checkpoint(RRDB, 8), Image(make_photo(140, 9))
+    wanted = with_engine(checkpoint, exact(checkpoint), tta=True).enlarge(image, 2)
+    engine = Moody(exact(checkpoint), fits=lambda plan: plan.rows <= 64)
+    got = with_engine(checkpoint, engine, tta=True).enlarge(image, 2)
+    np.testing.assert_array_equal(got.rgb, wanted.rgb)
+
+
 def test_what_fitted_is_remembered_for_the_next_picture(
     random_checkpoint: MakeCheckpoint, with_engine: Callable[..., Enlarger], make_photo: MakePhoto
 ) -> None:

@@ -21,6 +21,7 @@ from strange_decoder import DEEDS, pixels
 from upscale.errors import PictureError
 from upscale.image import Animation, Array, Band, Color, Header, Metadata
 from upscale.media import Source
+from upscale.media.isolated import child
 from upscale.media.isolated import decoder as isolation
 from upscale.media.isolated.decoder import Decoder
 from upscale.media.isolated.remote import Held, Policy
@@ -545,6 +546,55 @@ def resident(pid: int) -> float:
 
 def children_of(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pipes have one size")
+def test_files_are_read_where_the_system_gives_no_larger_pipes(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Linux does to a user who has many pipes."""
+    import fcntl
+
+    true: Any = fcntl.fcntl
+
+    def stingy(pipe: Any, command: int, *more: Any) -> Any:
+        if command == 1031:  # F_SETPIPE_SZ
+            raise PermissionError(1, "Operation not permitted")
+        return true(pipe, command, *more)
+
+    monkeypatch.setattr(fcntl, "fcntl", stingy)
+    with Decoder(command=COMMAND) as decoder:
+        works(decoder, write)
+
+
+def test_who_answers_while_the_watch_decides_is_late_and_not_killed_afterwards(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the next file, which is innocent, would be told to have crashed the decoder."""
+    deciding, true_receive = threading.Event(), child.receive
+    processes: Any = subprocess.Popen
+    true_kill = processes.kill
+
+    def slow_kill(process: Any) -> None:
+        deciding.set()
+        time.sleep(0.5)
+        true_kill(process)
+
+    def late(pipe: Any) -> Any:
+        message = true_receive(pipe)
+        assert deciding.wait(10)
+        return message
+
+    path, conversation = write(), child.Child(COMMAND)
+    try:
+        limits = {"max_pixels": None, "seconds": 60.0, "memory": None}
+        conversation.request(path, {"open": str(path), "folder": str(path.parent), **limits})
+        monkeypatch.setattr(processes, "kill", slow_kill)
+        monkeypatch.setattr(child, "receive", late)
+        with pytest.raises(PictureError, match="took longer"):
+            conversation.answer(path, -10.0)  # over before it begins
+        assert not conversation.is_alive
+    finally:
+        monkeypatch.undo()
+        conversation.end()
 
 
 PARENT = """

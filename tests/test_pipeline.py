@@ -1,7 +1,11 @@
 """Many pictures through one enlarger: each by itself, in order, and none takes another with it."""
 
+import os
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -9,13 +13,17 @@ import pytest
 from PIL import Image as Pil
 
 import upscale.media.writing.encode
+import upscale.pipeline
 from upscale.chain import Settings
 from upscale.checkpoint import Checkpoint
+from upscale.colorfix import Shift
 from upscale.engines import Progress
 from upscale.engines.choose import Wish
 from upscale.enlarge import Enlarger
 from upscale.errors import NotFiniteError, OutOfMemoryError, OutputError, PictureError
-from upscale.image import Array, Band, Image
+from upscale.handover import Handover
+from upscale.image import Animation, Array, Band, Header, Image, Picture
+from upscale.manifest import Manifest
 from upscale.media import Source
 from upscale.media.folder import Places, Task, tasks
 from upscale.media.isolated.decoder import Decoder
@@ -299,3 +307,235 @@ def test_16_bit_goes_in_and_16_bit_comes_out(tmp_path: Path, enlarger: Enlarger,
         assert result.dtype == np.uint16
         assert result.shape == (96, 128, 3)
         assert len(np.unique(result)) > 5000, "not 8 bits spread over 16"
+
+
+# What the color fix did
+
+
+def test_row_14_what_the_color_fix_did_is_in_the_record_and_much_of_it_is_a_warning(
+    pictures: list[Path], random_checkpoint: MakeCheckpoint, make_photo: MakePhoto
+) -> None:
+    """Random weights shift colors by some 17 levels."""
+    shift, fixing = Shift(), Enlarger(random_checkpoint(SPEC, 0), Wish(device="cpu"), Settings(color_fix=True))
+    try:
+        list(fixing.bands(Image(make_photo(8, 9, 0)), 4, None, shift))
+        first, *rest = done(planned(pictures), fixing)
+    finally:
+        fixing.close()
+    assert shift.largest > shift.mean > 8
+    assert first.record.color_shift == pytest.approx(shift.mean, abs=0.001)
+    assert first.record.color_shift_largest == pytest.approx(shift.largest, abs=0.001)
+    for outcome in (first, *rest):
+        (warning,) = outcome.record.warnings
+        assert f"color fix moved colors by {outcome.record.color_shift:.0f} levels" in warning
+
+
+@pytest.mark.parametrize(("levels", "warned"), [(0.0, False), (7.9, False), (8.1, True)])
+def test_a_shift_is_suspicious_past_eight_levels(
+    pictures: list[Path],
+    random_checkpoint: MakeCheckpoint,
+    monkeypatch: pytest.MonkeyPatch,
+    levels: float,
+    warned: bool,
+) -> None:
+    fixing = Enlarger(random_checkpoint(SPEC, 0), Wish(device="cpu"), Settings(color_fix=True))
+    real = fixing.bands
+
+    def shifted(picture: Picture, size: Size, progress: Progress | None, shift: Shift) -> Iterator[Band]:
+        shift.add(np.full((4, 4, 3), -levels / 255, np.float32))
+        return real(picture, size, progress)
+
+    monkeypatch.setattr(fixing, "bands", shifted)
+    (outcome,) = done(planned(pictures[:1]), fixing)
+    fixing.close()
+    assert outcome.record.color_shift == pytest.approx(levels, abs=0.001)
+    assert bool(outcome.record.warnings) == warned
+
+
+def test_without_color_fix_there_is_no_shift_to_tell(pictures: list[Path], enlarger: Enlarger) -> None:
+    (outcome,) = done(planned(pictures[:1]), enlarger)
+    assert (outcome.record.color_shift, outcome.record.color_shift_largest) == (None, None)
+
+
+# A writer that fails, and files opened for nothing
+
+
+def test_a_writer_that_fails_keeps_nobody_waiting(
+    pictures: list[Path], enlarger: Enlarger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where much more is to come than may wait for it."""
+    made: list[Handover] = []
+    late = threading.Event()
+
+    def small() -> Handover:
+        made.append(Handover(1))
+        return made[-1]
+
+    def rescue() -> None:
+        late.set()
+        for handover in made:
+            handover.abandon()
+
+    def broken(path: Path, *more: Any) -> None:
+        raise OutputError(f"{path}: no")
+
+    real = enlarger.bands
+
+    def rows(*given: Any) -> Iterator[Band]:
+        for band in real(*given):
+            yield from (Band(band.rgb[row : row + 1]) for row in range(band.rgb.shape[0]))
+
+    monkeypatch.setattr(upscale.pipeline, "Handover", small)
+    monkeypatch.setattr(upscale.pipeline, "save", broken)
+    monkeypatch.setattr(enlarger, "bands", rows)
+    timer = threading.Timer(5, rescue)
+    timer.start()
+    try:
+        (outcome,) = done(planned(pictures[:1]), enlarger)
+    finally:
+        timer.cancel()
+    assert len(made) == 1
+    assert not late.is_set(), "the network waited for a writer that was gone"
+    assert outcome.record.error == f"{outcome.record.output}: no"
+
+
+class Opened:
+    """A source that tells whether it was closed."""
+
+    def __init__(self, real: Source) -> None:
+        self._real, self.entered, self.closed = real, False, False
+        self.header: Header = real.header
+        self.animation: Animation | None = real.animation
+        self.warnings: list[str] = real.warnings
+
+    def pictures(self) -> Iterator[Picture]:
+        return self._real.pictures()
+
+    def __enter__(self) -> "Opened":
+        self._real.__enter__()
+        self.entered = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._real.__exit__(kind, error, trace)
+        self.closed = True
+
+
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[Opened]:
+    """All that is opened from now on."""
+    found: list[Opened] = []
+    real = Decoder.open
+
+    def watching(decoder: Decoder, path: Path) -> Opened:
+        found.append(Opened(real(decoder, path)))
+        return found[-1]
+
+    monkeypatch.setattr(Decoder, "open", watching)
+    return found
+
+
+def wait_for_one_ahead(found: list[Opened], before: int) -> None:
+    """Until a file is open that is not in work, after `before` of them."""
+    end = time.monotonic() + 10
+    while len(found) <= before and time.monotonic() < end:
+        time.sleep(0.01)
+    assert len(found) == before + 1
+
+
+def test_a_file_opened_ahead_is_closed_when_nobody_wants_more(
+    pictures: list[Path], enlarger: Enlarger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = watched(monkeypatch)
+    outcomes = running(planned(pictures), enlarger)
+    next(outcomes)
+    wait_for_one_ahead(found, sum(source.entered for source in found))
+    outcomes.close()  # pyright: ignore[reportAttributeAccessIssue]
+    assert 2 <= len(found) < 5
+    assert all(source.closed for source in found)
+
+
+def test_a_file_opened_ahead_is_closed_at_an_interrupt(
+    pictures: list[Path], enlarger: Enlarger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, real = watched(monkeypatch), enlarger.bands
+
+    def interrupt(image: Image, *more: Any) -> Iterator[Band]:
+        if image.height == 9:
+            wait_for_one_ahead(found, 2)
+            raise KeyboardInterrupt
+        return real(image, *more)
+
+    monkeypatch.setattr(enlarger, "bands", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        done(planned(pictures), enlarger)
+    assert [source.closed for source in found] == [True, True, True]
+
+
+# What the list of results knows
+
+
+class Killed(BaseException):
+    pass
+
+
+def listed(paths: list[Path]) -> list[Task]:
+    return tasks(map(str, paths), Places(paths[0].parents[1] / "out", resume=True))
+
+
+def killed(manifest: Manifest) -> None:
+    """As the system does it: nothing is put in order, and the lock is gone."""
+    handle, manifest._handle = manifest._handle, None  # pyright: ignore[reportPrivateUsage]
+    assert handle is not None
+    os.close(handle)
+
+
+def resuming(found: list[Task], manifest: Manifest, enlarger: Enlarger) -> list[Outcome]:
+    root = found[0].root
+    assert root is not None
+    with Decoder() as decoder:
+        work = Work(enlarger, decoder, Size(scale=4), resume=True, manifests={root: manifest})
+        return list(run(found, work, lambda _: None))
+
+
+def test_wish_9_a_run_killed_when_a_file_just_got_its_name_knows_it_again(
+    pictures: list[Path], enlarger: Enlarger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, real = listed(pictures[:2]), upscale.pipeline.save
+
+    def save(path: Path, *more: Any) -> None:
+        real(path, *more)
+        if path == found[1].target:
+            raise Killed
+
+    monkeypatch.setattr(upscale.pipeline, "save", save)
+    assert found[0].root is not None
+    manifest = Manifest.open(found[0].root, {})
+    with pytest.raises(Killed):
+        resuming(found, manifest, enlarger)
+    killed(manifest)
+    assert all(task.target is not None and task.target.exists() for task in found)
+    monkeypatch.setattr(upscale.pipeline, "save", real)
+    with Manifest.open(found[0].root, {}) as manifest:
+        assert manifest.verdicts(found) == ["finished", "redo"]
+        assert states(resuming(found, manifest, enlarger)) == ["skipped", "done"]
+        assert manifest.verdicts(found) == ["finished", "finished"]
+
+
+def test_wish_9_a_picture_that_changes_while_it_is_enlarged_is_made_again(
+    pictures: list[Path], enlarger: Enlarger, monkeypatch: pytest.MonkeyPatch, make_photo: MakePhoto
+) -> None:
+    """Its fingerprint is what it was before it was read."""
+    found, real = listed(pictures[:1]), Decoder.open
+
+    def changes(decoder: Decoder, path: Path) -> Source:
+        source = real(decoder, path)
+        Pil.fromarray(make_photo(8, 9, 77)).save(path)
+        return source
+
+    monkeypatch.setattr(Decoder, "open", changes)
+    assert found[0].root is not None
+    with Manifest.open(found[0].root, {}) as manifest:
+        assert states(resuming(found, manifest, enlarger)) == ["done"]
+        assert manifest.verdicts(found) == ["redo"]

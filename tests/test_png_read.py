@@ -232,7 +232,8 @@ def test_damaged_text_beside_the_pixels_costs_the_text_not_the_picture(tmp_path:
     wrong = bytearray(chunk(b"eXIf", b"II*\0\x08\0\0\0\0\0\0\0\0\0"))
     wrong[-1] ^= 1
     profile = chunk(b"iCCP", b"p\0\0" + zlib.compress(b"nonsense"))
-    (tmp_path / "a.png").write_bytes(png(samples, 2, 8, bytes(wrong), profile))
+    short = chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0abc"), chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(b"a"))
+    (tmp_path / "a.png").write_bytes(png(samples, 2, 8, bytes(wrong), profile, *short))
     source = open_file(tmp_path / "a.png")
     assert source.header.metadata.exif is None
     assert source.header.color.icc is None
@@ -388,6 +389,29 @@ def test_wish_17_an_apng_of_another_writer(tmp_path: Path) -> None:
         assert np.array_equal(found.rgb[seen], shown[..., :3][seen])
 
 
+def test_an_opaque_apng_whose_frames_leave_holes_is_transparent(tmp_path: Path) -> None:
+    """To dispose of the first frame as "previous" is to clear it, and a first frame may be smaller than the picture."""
+    base, small = samples_of(2, 8), samples_of(2, 8, 2, 3)
+    cleared = apng(8, 2, [(base, (0, 0), (1, 10), 2, 0), (small, (4, 5), (1, 10), 0, 0)])
+    aside = apng(8, 2, [(base, (0, 0), (1, 10), 0, 0), *[(small, (4, 5), (1, 10), 0, 0)] * 2])
+    start = aside.index(b"fcTL") - 4
+    aside = aside[:start] + aside[start + 38 :]  # the first picture is now for plain viewers only
+    aside = aside.replace(actl(3, 0), actl(2, 0))
+    for data, hidden in ((cleared, 1), (aside, 0)):
+        (tmp_path / "a.png").write_bytes(data)
+        source = open_file(tmp_path / "a.png")
+        assert source.header.alpha
+        frame = frames_of(tmp_path / "a.png")[hidden]
+        wanted = np.zeros((23, 19), np.uint8)
+        wanted[5:7, 4:7] = 255
+        assert frame.alpha is not None
+        assert np.array_equal(frame.alpha, wanted)
+        assert np.array_equal(frame.rgb[5:7, 4:7], small)
+    opaque = apng(8, 2, [(base, (0, 0), (1, 10), 0, 0), (small, (4, 5), (1, 10), 2, 0)])
+    (tmp_path / "a.png").write_bytes(opaque)
+    assert not open_file(tmp_path / "a.png").header.alpha
+
+
 def test_an_apng_of_one_frame_is_a_still_picture(tmp_path: Path) -> None:
     samples = samples_of(2, 8)
     (tmp_path / "a.png").write_bytes(apng(8, 2, [(samples, (0, 0), (1, 10), 0, 0)]))
@@ -417,6 +441,27 @@ def test_gamma_chunks_density_and_texts_are_carried(tmp_path: Path) -> None:
     assert header.color.chunks == tuple((kind.decode(), data) for kind, data in chunks.items())
     assert header.metadata.dpi == pytest.approx((300, 150), abs=0.02)
     assert header.metadata.xmp == b'<x  dc:title="t"/>'
+
+
+def test_texts_that_are_not_carried_over_are_named(tmp_path: Path) -> None:
+    texts = (
+        chunk(b"tEXt", b"Title\0a title"),
+        chunk(b"zTXt", b"parameters\0\0" + zlib.compress(b"steps: 20")),
+        chunk(b"iTXt", b"Copyright\0\0\0\0\0nobody"),
+        chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0<x/>"),
+        chunk(b"tEXt", b"Title\0another"),
+        chunk(b"tEXt", b"two\nlines\0a"),
+    )
+    (tmp_path / "a.png").write_bytes(png(samples_of(2, 8), 2, 8, *texts))
+    (warning,) = open_file(tmp_path / "a.png").warnings
+    assert warning == "not carried over: text 'Copyright', text 'Title', text 'parameters', text 'twolines'"
+    many = [chunk(b"tEXt", b"%d\0a" % number) for number in range(5000)]
+    (tmp_path / "a.png").write_bytes(png(samples_of(2, 8), 2, 8, *many))
+    (warning,) = open_file(tmp_path / "a.png").warnings
+    assert warning.endswith(" more")
+    assert len(warning) < 120
+    (tmp_path / "a.png").write_bytes(png(samples_of(2, 8), 2, 8, texts[3]))
+    assert open_file(tmp_path / "a.png").warnings == []
 
 
 def test_exif_as_older_imagemagick_wrote_it(tmp_path: Path) -> None:

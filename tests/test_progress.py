@@ -15,9 +15,9 @@ from PIL import Image as Pil
 from upscale.checkpoint import Checkpoint, write_safetensors
 from upscale.image import Array
 from upscale.media.folder import Task
-from upscale.work import Record
 from upscale.progress import Bars
 from upscale.spec import ModelSpec
+from upscale.work import Record
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

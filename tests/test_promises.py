@@ -444,6 +444,72 @@ def test_a_limit_on_file_sizes_is_told_too(model: Path, place: Path) -> None:
     assert [path.name for path in place.iterdir() if path.name.startswith(".")] == []
 
 
+def test_one_folder_under_two_names(model: Path, place: Path, make_photo: MakePhoto) -> None:
+    save("a.png", make_photo(8, 9))
+    save("b.png", make_photo(8, 9))
+    done = run(model, "a.png", place / "b.png")
+    assert done.returncode == 0, done.stderr
+    assert opened("b_x4.png").size == (36, 32)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
+def test_runs_beside_one_another_do_not_need_the_list(model: Path, place: Path, make_photo: MakePhoto) -> None:
+    """As xargs -P starts them; only --resume wants the list for itself."""
+    for name in "abcd":
+        save(f"in/{name}.png", make_photo(60, 70))
+    runs = [
+        subprocess.Popen(command(model, f"in/{one}.png", f"in/{two}.png", "-o", "out"), env=environment())
+        for one, two in ("ab", "cd")
+    ]
+    assert [child.wait() for child in runs] == [0, 0]
+    assert sorted(path.name for path in Path("out").glob("*.png")) == [f"{name}_x4.png" for name in "abcd"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals and shells as on POSIX systems")
+@pytest.mark.parametrize("closed", ["upscale - -o x.png <&-", "upscale a.png -o - >&-", "upscale a.png -o - | true"])
+def test_closed_streams_are_one_line(model: Path, place: Path, make_photo: MakePhoto, closed: str) -> None:
+    save("a.png", make_photo(100, 100))
+    program = " ".join(command(model))
+    done = subprocess.run(closed.replace("upscale", program), env=environment(), shell=True, capture_output=True)
+    assert b"Traceback" not in done.stderr
+    assert len(lines(done.stderr)) == 1, done.stderr
+    assert [path.name for path in place.iterdir()] == ["a.png"]
+
+
+def test_records_stay_out_of_a_picture_on_stdout_whatever_fails(model: Path, place: Path) -> None:
+    done = run(model, "missing.png", "-o", "-", "--json")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b'"status": "failed"' in done.stderr
+
+
+def test_what_must_be_whole_and_does_not_fit_is_refused_before_the_work(model: Path, place: Path) -> None:
+    save("a.png", np.zeros((12000, 15000), np.uint8))
+    done = run(model, "a.png", "--scale", "16", "--dry-run", "--tta")
+    assert done.returncode == 1
+    assert "GB of memory" in done.stderr.decode()
+    assert len(lines(done.stderr)) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals as on POSIX systems")
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_nothing_half(model: Path, place: Path, make_photo: MakePhoto, sent: int) -> None:
+    save("a.png", make_photo(900, 1200))
+    child = subprocess.Popen(
+        command(model, "a.png", "--tta"),
+        env=environment(),
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    time.sleep(2.5)
+    child.send_signal(sent)
+    start = time.monotonic()
+    said = child.communicate(timeout=30)[1]
+    assert time.monotonic() - start < 10
+    assert child.returncode == 130
+    assert b"Traceback" not in said
+    assert [path.name for path in place.iterdir()] == ["a.png"]
+
+
 def test_an_output_folder_that_is_a_file(model: Path, batch: Path) -> None:
     Path("out").write_text("a file")
     done = run(model, batch, "-o", "out")

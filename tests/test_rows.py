@@ -126,3 +126,11 @@ def test_unshuffling_in_odd_bands_is_torchs_pixel_unshuffle(
     whole = torch.from_numpy(pixels).permute(2, 0, 1)
     wanted = torch.nn.functional.pixel_unshuffle(whole, factor).permute(1, 2, 0)
     np.testing.assert_array_equal(got, wanted.numpy())
+
+
+def test_wrapping_gives_few_rows_at_a_time() -> None:
+    """A step that holds a whole band would else hold the whole picture."""
+    picture = np.random.default_rng(0).random((100, 20, 3), np.float32)
+    parts = list(padded(bands(picture, 50), Padding(0, 0, 30, 30, wrap_y=True)))
+    assert max(part.shape[0] for part in parts) <= 16
+    np.testing.assert_array_equal(np.concatenate(parts), np.pad(picture, ((30, 30), (0, 0), (0, 0)), mode="wrap"))

@@ -280,6 +280,16 @@ def test_rows_17_and_19_profile_texts_and_density_are_kept(tmp_path: Path, dtype
     assert not {256, 257, 258, 259, 273, 277, 279, 700, 34675} & set(exif), "how the file is laid out is no description"
 
 
+def test_tags_that_are_not_carried_over_are_named(tmp_path: Path) -> None:
+    pixels = noise(3)
+    Pil.fromarray(pixels).save(tmp_path / "a.tif", tiffinfo={33723: b"\x1c\x02\x05\0\x01a", 270: "a title"})
+    source = open_file(tmp_path / "a.tif")
+    assert source.warnings == ["not carried over: IPTC"]
+    assert b"a title" in (source.header.metadata.exif or b"")
+    Pil.fromarray(pixels).save(tmp_path / "a.tif")
+    assert open_file(tmp_path / "a.tif").warnings == []
+
+
 def test_the_cameras_part_of_exif_is_kept(tmp_path: Path) -> None:
     exif = Pil.Exif()
     exif.get_ifd(0x8769)[0x9003] = "2024:02:29 12:00:00"

@@ -27,7 +27,7 @@ KINDS = ["classic", "big"]
 @pytest.fixture
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "big":
-        monkeypatch.setattr(tiff_write, "BIG_FROM", 0)  # as if the file had grown beyond 4 GB
+        monkeypatch.setattr(tiff_write, "CLASSIC_END", 0)  # as if the file had grown beyond 4 GB
     return str(request.param)
 
 

@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ import click
 
 from upscale import __version__
 from upscale.console import Console
-from upscale.errors import UpscaleError
+from upscale.errors import OutputError, PictureError, UpscaleError
 from upscale.options import Options, declared, options
 
 if TYPE_CHECKING:
@@ -93,13 +93,15 @@ def _with(decoder: "Decoder", stack: contextlib.ExitStack, options: Options, con
 
     checkpoint = open_model(options.model, options.denoise)
     size = options.size or Size(scale=checkpoint.spec.scale)
-    found = stack.enter_context(_with_stdin(_tasks(checkpoint, size, options)))
+    found = _tasks(checkpoint, size, options)
+    console.leave_stdout(options.out == Path("-") or any(task.stdout for task in found))
     outcomes: list[Outcome] = []
     if all(task.error is not None for task in found):  # no engine is needed to say so
         for task in found:
             outcomes.append(failure(task))
             console.outcome(outcomes[-1])
     else:
+        found = stack.enter_context(_with_stdin(found))
         work = _work(_enlarger(checkpoint, options, console), decoder, size, options, console)
         if options.dry_run:
             outcomes = _planned(found, work, console)
@@ -115,12 +117,13 @@ def _tasks(checkpoint: "Checkpoint", size: "Size", options: Options) -> "list[Ta
 
     how = {"recursive": options.recursive, "overwrite": options.overwrite, "resume": options.resume}
     places = Places(options.out, size.tag, checkpoint.spec.name, _format(options), options.name, **how)
-    if options.out == Path("-") and sys.stdout.isatty():
-        raise click.UsageError("the picture would go to the terminal; use -o, or send stdout to a file")
     try:
-        return tasks(options.inputs, places, results_in)
+        found = tasks(options.inputs, places, results_in)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    if any(task.stdout for task in found) and sys.stdout is not None and sys.stdout.isatty():  # pyright: ignore[reportUnnecessaryComparison] - >&-
+        raise click.UsageError("the picture would go to the terminal; use -o, or send stdout to a file")
+    return found
 
 
 def _format(options: Options) -> "Format | None":
@@ -170,7 +173,7 @@ def _manifests(
 ) -> "dict[Path, Manifest]":
     """The lists of what is finished, kept for folders, for several inputs, and where --resume asks for it."""
     from upscale.checkpoint import digest
-    from upscale.manifest import Manifest
+    from upscale.manifest import BusyError, Manifest
 
     batch = options.resume or len(found) > 1 or any(Path(text).is_dir() for text in options.inputs)
     roots = {task.root for task in found if task.root is not None and task.error is None and not task.stdin}
@@ -185,10 +188,25 @@ def _manifests(
         "arithmetic": [options.device, options.engine, options.precision],
     }
     manifests: dict[Path, Manifest] = {}
-    for root in sorted(roots):
-        manifests[root] = Manifest.open(root, settings)
-        stack.callback(_close, manifests[root], console)
+    for real, names in _by_place(roots).items():
+        try:
+            manifest = Manifest.open(real, settings)
+        except BusyError as error:
+            if options.resume:
+                raise
+            console.warn(f"{error}; this run keeps no list there")  # and can do without, but not be resumed
+            continue
+        stack.callback(_close, manifest, console)
+        manifests |= dict.fromkeys(names, manifest)
     return manifests
+
+
+def _by_place(roots: "Iterable[Path]") -> "dict[Path, list[Path]]":
+    """Folders by what they really are: one may have been given under several names."""
+    found: dict[Path, list[Path]] = {}
+    for root in sorted(roots):
+        found.setdefault(Path(os.path.realpath(root)), []).append(root)
+    return found
 
 
 def _close(manifest: "Manifest", console: Console) -> None:
@@ -203,10 +221,15 @@ def _with_stdin(found: "list[Task]") -> "Generator[list[Task]]":
     if not any(task.stdin for task in found):
         yield found
         return
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - <&-
+        raise PictureError("-: stdin is closed; send a picture into it")
     with tempfile.TemporaryDirectory(prefix="upscale-") as folder:
         spool = Path(folder) / "stdin"
-        with spool.open("wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
+        try:
+            with spool.open("wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+        except OSError as error:
+            raise OutputError(f"{spool}: cannot be written ({error.strerror}); set TMPDIR to a larger place") from error
         yield [replace(task, source=spool) if task.stdin else task for task in found]
 
 

@@ -19,6 +19,11 @@ class Console:
 
     def __init__(self, options: Options) -> None:
         self._options = options
+        self._records_to_stderr = False
+
+    def leave_stdout(self, taken: bool) -> None:
+        """Whether a picture goes there."""
+        self._records_to_stderr = taken
 
     def say(self, text: str) -> None:
         if not self._options.quiet:
@@ -31,7 +36,7 @@ class Console:
         """Warnings that were `told` when they arose are not repeated."""
         record = outcome.record
         if self._options.json:
-            click.echo(json.dumps(record.as_dict()), err=record.output == "-")
+            click.echo(json.dumps(record.as_dict()), err=self._records_to_stderr)
         for warning in record.warnings:
             if warning not in told:
                 self.warn(f"{record.output}: {warning}")
@@ -60,7 +65,7 @@ class Console:
             }
             means = {"passes": job.passes, "bands": bands, "bytes_needed": plan.bytes_needed, "warnings": plan.warnings}
             names = {"input": str(task.source), "output": str(task.target), "status": "planned"}
-            click.echo(json.dumps({**names, **sizes, **means}))
+            click.echo(json.dumps({**names, **sizes, **means}), err=self._records_to_stderr)
             return
         cut = "; ".join(f"bands of {part['rows']} rows, tail {part['tail_rows']}" for part in bands) or "no network"
         frames = f"{plan.frames} frames of " if plan.frames > 1 else ""

@@ -40,13 +40,15 @@ Report = Callable[[str], None]
 @dataclass(frozen=True, slots=True)
 class Job:
     """What will be done to one picture; all sizes in pixels. `mask_plans`: where the network enlarges transparency too.
-    `bytes_needed`: for the network, beside the picture."""
+    `bytes_needed`: for the network, beside the picture; `bytes_whole`: for pictures that must be whole in memory.
+    """
 
     frame: Frame
     passes: int
     plans: tuple[Plan, ...]
     mask_plans: tuple[Plan, ...]
     bytes_needed: int
+    bytes_whole: int = 0
 
     @property
     def out_width(self) -> int:
@@ -103,9 +105,7 @@ class Enlarger:
         runs = 2 if alpha and self.settings.bleed else 1
         rungs = self._rungs(frames.wide, frames.high, count, np.dtype(dtype), runs)
         plans, need = tuple(plan for plan, _ in rungs), sum(need for _, need in rungs)
-        if self.settings.tta and count:  # picture and results whole, in float32
-            need += runs * 12 * frames.wide * frames.high * (1 + 2 * frames.factor**2)
-        return Job(frames, count, plans[:count], plans[count:], need)
+        return Job(frames, count, plans[:count], plans[count:], need, self._whole(frames, runs))
 
     def enlarge(self, image: Image, target: float | Size, progress: Progress | None = None) -> Image:
         """The whole result in memory."""
@@ -123,8 +123,9 @@ class Enlarger:
         Memory that runs short or a result that is not finite starts the picture again in another way; since every way
         gives the same rows, those given already are skipped.
         """
-        head, gray, done = picture.header, _is_gray(picture), 0
-        plan = partial(self.job, head.width, head.height, target, head.dtype, head.alpha and _alpha_varies(picture))
+        head, done = picture.header, 0
+        gray, masked = _seen(picture)
+        plan = partial(self.job, head.width, head.height, target, head.dtype, masked)
         while True:
             job, attempt = plan(), Shift()
             network = partial(self._network, job, job.plans, progress)
@@ -196,6 +197,12 @@ class Enlarger:
         finished = self.engine.run(padded(rows, pad), wide, high, plan, dtype, progress)
         return cropped(finished, pad.top * s, pad.left * s, height * s, width * s)
 
+    def _whole(self, frame: Frame, runs: int) -> int:
+        """Bytes of pictures that cannot come in bands: wrapping needs the last rows first, the mean of eight all rows."""
+        values = 12 * frame.wide * frame.high  # three float32 each
+        wrapped = values * 2 if frame.around.wrap_y else 0
+        return wrapped + (runs * values * (1 + 2 * frame.factor**2) if self.settings.tta and frame.factor else 0)
+
     def _ratio(self, width: int, height: int, size: Size, out: tuple[int, int]) -> float:
         """How much larger the network must make it; the exact scale where there is one, free of rounded sides."""
         return size.scale if size.scale is not None else max(out[0] / width, out[1] / height)
@@ -264,22 +271,18 @@ def _told(progress: Progress, version: int, done: float) -> None:
     progress((version + done) / VERSIONS)
 
 
-def _is_gray(picture: Picture) -> bool:
-    """Whether all three channels are equal everywhere, as in gray pictures that were stored as color. A colored picture
-    shows it in its first rows."""
-    if picture.header.color.gray:
-        return True
-    return all((band.rgb[..., :1] == band.rgb[..., 1:]).all() for band in picture.bands())
-
-
-def _alpha_varies(picture: Picture) -> bool:
-    """Whether the transparency is more than one value."""
-    found = (band.alpha for band in picture.bands() if band.alpha is not None)
-    first = next(found, None)
-    if first is None:
-        return False
-    value = first.flat[0]
-    return bool((first != value).any()) or any((alpha != value).any() for alpha in found)
+def _seen(picture: Picture) -> tuple[bool, bool]:
+    """Whether all three channels are equal everywhere, as in gray pictures that were stored as color, and whether the
+    transparency is more than one value. Most pictures show it in their first rows."""
+    gray, varies, first = True, False, None
+    for band in picture.bands():
+        gray = gray and (picture.header.color.gray or bool((band.rgb[..., :1] == band.rgb[..., 1:]).all()))
+        if band.alpha is not None:
+            first = band.alpha.flat[0] if first is None else first
+            varies = varies or bool((band.alpha != first).any())
+        if (varies or band.alpha is None) and (not gray or picture.header.color.gray):
+            break
+    return gray, varies
 
 
 def _after(done: int, finished: Iterator[Band]) -> Iterator[Band]:

@@ -11,8 +11,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -27,7 +26,9 @@ Verdict = Literal["new", "finished", "redo", "foreign"]
 """new: nothing is there. finished: made by us from this input with these settings, and whole. redo: ours, but damaged, lost,
 half done or made otherwise. foreign: a file that we did not make."""
 
-_HASHING_THREADS = 4
+
+class BusyError(OutputError):
+    """Another run keeps the list of this root."""
 
 
 class Manifest:
@@ -58,6 +59,7 @@ class Manifest:
 
         Raises OutputError where the root cannot be written, or another run is at it.
         """
+        root = Path(os.path.realpath(root))
         settings_sha256, new = settings_hash(settings), not root.exists()
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -84,11 +86,6 @@ class Manifest:
             return "redo" if ours else "foreign"
         same = made.settings == self._settings and is_still(target, made.output) and is_still(task.source, made.input)
         return "finished" if same else "redo"
-
-    def verdicts(self, tasks: Sequence[Task]) -> list[Verdict]:
-        """One for each task, by a few threads."""
-        with ThreadPoolExecutor(_HASHING_THREADS, "verify") as pool:
-            return list(pool.map(self.verdict, tasks))
 
     def begin(self, task: Task) -> None:
         """To be called before the task's input is read: takes its fingerprint, and notes that the target will be ours.
@@ -152,7 +149,8 @@ class Manifest:
     def _name(self, task: Task) -> tuple[str, Path]:
         if task.target is None:
             raise ValueError(f"{task.source} has no place for a result")
-        return task.target.relative_to(self._root).as_posix(), task.target
+        folder = Path(os.path.realpath(task.target.parent))  # one folder may have several names
+        return (folder / task.target.name).relative_to(self._root).as_posix(), task.target
 
     def _append(self, line: bytes) -> None:
         """In one write; on a full disk not at all."""
@@ -239,4 +237,4 @@ def _locked(root: Path) -> int | None:
             if os.path.samestat(os.fstat(handle), (root / NAME).stat()):
                 return handle
         os.close(handle)  # in this moment another run has put its list in order, and this is the old one
-    raise OutputError(f"{root}: another run is writing results there; wait for it, or use another -o")
+    raise BusyError(f"{root}: another run is writing results there; wait for it, or use another -o")

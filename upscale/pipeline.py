@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -48,13 +49,25 @@ def run(tasks: Sequence[Task], work: Work, progress: Callable[[Task], Progress |
                 ahead = decoders.submit(_open, tasks[index + 1], work) if index + 1 < len(tasks) else None
                 behind.append(_enlarge(task, source, work, encoders, progress(task)))
                 while behind and (behind[0].done() or len(behind) > _ENCODING_BEHIND):
-                    yield behind.popleft().result()
-        except KeyboardInterrupt:
-            yield from (outcome.result() for outcome in behind)
+                    yield _finished(behind.popleft())
+        except BaseException as error:
+            work.decoder.close()  # else the threads would wait for a file that takes its time
+            if isinstance(error, KeyboardInterrupt):
+                yield from map(_finished, behind)
             raise
         finally:
             _close(ahead)
-        yield from (outcome.result() for outcome in behind)
+        yield from map(_finished, behind)
+
+
+def _finished(outcome: "Future[Outcome]") -> Outcome:
+    """Without the pictures, which the frames of a failure's traceback would keep in memory as long as it is kept."""
+    found = outcome.result()
+    error = found.error
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+    return found
 
 
 def failure(task: Task, error: UpscaleError | None = None) -> Outcome:
@@ -124,8 +137,9 @@ def _through(
         record.seconds = round(time.perf_counter() - started, 3)
         return Outcome(record)
 
-    written = encoders.submit(write)
+    written: Future[Outcome] | None = None
     try:
+        written = encoders.submit(write)
         _compute(source, plan, work, handover, progress, record)
     except AbandonedError:
         pass  # the writer says why
@@ -133,11 +147,12 @@ def _through(
         handover.end(error)
     except BaseException:
         handover.end(UpscaleError("interrupted"))
-        written.exception()  # waits until nothing of it is left
+        if written is not None:
+            written.exception()  # waits until nothing of it is left
         raise
     else:
         handover.end()
-    return written
+    return written if written is not None else _known(_failed(record, UpscaleError("not begun"), started))
 
 
 def _note(plan: Planned, work: Work, record: Record) -> None:
@@ -183,9 +198,12 @@ def _save(task: Task, plan: Planned, animation: Animation | None, handover: Hand
     with tempfile.TemporaryDirectory(prefix="upscale-") as folder:
         whole = Path(folder) / f"stdout{plan.encoding.format.suffixes[0]}"
         save(whole, plan.result, animation, plan.encoding, handover.frames())
-        with whole.open("rb") as file:
-            shutil.copyfileobj(file, work.stdout)
-        work.stdout.flush()
+        try:
+            with whole.open("rb") as file:
+                shutil.copyfileobj(file, work.stdout)
+            work.stdout.flush()
+        except OSError as error:
+            raise OutputError(f"-: stdout takes no more ({error.strerror}); use -o with a file") from error
 
 
 def _share(progress: Progress | None, frame: int, frames: int) -> Progress | None:

@@ -15,6 +15,8 @@ from upscale.image import Array, Floats
 
 T = TypeVar("T")
 
+_WRAPPED_ROWS = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Padding:
@@ -42,7 +44,8 @@ def padded(stream: Iterator[Floats], padding: Padding) -> Iterator[Floats]:
     if padding.wrap_y:
         whole = np.concatenate(list(stream))
         rows = _places(padding.top, whole.shape[0], padding.bottom)
-        stream = iter([np.take(whole, rows, axis=0, mode="wrap")])
+        parts = (rows[start : start + _WRAPPED_ROWS] for start in range(0, rows.size, _WRAPPED_ROWS))
+        stream = (np.take(whole, part, axis=0, mode="wrap") for part in parts)
     widened = (_widened(band, padding) for band in stream)
     if padding.wrap_y:
         yield from widened

@@ -100,7 +100,7 @@ class Planned:
 
     @property
     def bytes_needed(self) -> int:
-        return self.job.bytes_needed + self.bytes_to_write
+        return self.job.bytes_needed + self.job.bytes_whole + self.bytes_to_write
 
 
 def planned(task: Task, work: Work) -> Planned:
@@ -124,10 +124,13 @@ def plan_of(task: Task, opened: Opened | Source, work: Work) -> Planned:
         need, free = bytes_needed(result, opened.animation, encoding), free_bytes("cpu")
     except OutputError as error:
         raise OutputError(f"{target}: {error}") from error
-    if need > _SHARE_OF_FREE * free:
+    if need + job.bytes_whole > _SHARE_OF_FREE * free:
+        which, remedy = f"{encoding.format.name} is written", "use .png or .tif, which are written row by row"
+        if job.bytes_whole > need:
+            which, remedy = "with --tta or --wrap y the picture is held", "leave them out, or ask for a smaller size"
         raise OutputError(
-            f"{target}: {encoding.format.name} is written in one piece, which needs {need / 1e9:.1f} GB of memory; only "
-            f"{free / 1e9:.1f} GB are free; use .png or .tif, which are written row by row"
+            f"{target}: {which} in one piece, which needs {(need + job.bytes_whole) / 1e9:.1f} GB of memory, but only "
+            f"{free / 1e9:.1f} GB are free; {remedy}"
         )
     warnings = [*opened.warnings, *losses(result, opened.animation, encoding)]
     frames = len(opened.animation.durations) if opened.animation is not None and moving else 1

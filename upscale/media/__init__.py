@@ -10,7 +10,7 @@ from upscale.image import Animation, Header, Picture
 class Source(Protocol):
     """An opened file. `header` holds for each of its pictures; `animation` is None for a still one.
 
-    `warnings`: what the file has that could not be read, a line each, known when it is opened.
+    `warnings`: what the file has that could not be read or is not carried over, a line each, known when it is opened.
     """
 
     header: Header

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from upscale.errors import OutputError, PictureError, UpscaleError
-from upscale.media.formats import BY_SUFFIX, REFUSED, Format, format_of
+from upscale.media.formats import BY_SUFFIX, READ_ONLY, REFUSED, Format, format_of
 from upscale.media.listing import STREAM, expanded, identity, is_folder, kinds, pictures, unusable
 from upscale.media.naming import Wish, check_template, default_template, distinct, file_name, folded
 
@@ -37,8 +37,8 @@ class Places:
     """How inputs become outputs: `in.png` → `in_x4.png`, `folder/` → `folder_x4/`, or into `out`.
 
     `tag`: what {scale} stands for: "4" or "2.5" for a scale; "800x600", "w1024", "h768", "fit2048" for a size. `format`: of
-    all results, the inputs' own where None. `name`: a template of naming.FIELDS, without suffix. `resume`: what exists is left
-    for the manifest to judge.
+    all results, the inputs' own where None (.pgm for .pbm). `name`: a template of naming.FIELDS, without suffix. `resume`:
+    what exists is left for the manifest to judge.
     """
 
     out: Path | None = None
@@ -168,7 +168,8 @@ def _place(item: _Item, places: Places, number: str, extra: str) -> Path:
     if item.exact is not None:
         return item.exact
     stem = "stdin" if item.stdin else item.source.stem
-    suffix = places.format.suffixes[0] if places.format is not None else item.source.suffix or ".png"
+    own = READ_ONLY.get(item.source.suffix.lower(), item.source.suffix or ".png")
+    suffix = own if places.format is None else places.format.suffixes[0]
     values = {"stem": stem, "scale": places.tag, "model": places.model, "index": number}
     return item.folder / file_name(item.template, values, suffix, extra)
 

@@ -53,6 +53,9 @@ FORMATS = (PNG, JPEG, WEBP, AVIF, TIFF, BMP, PPM, JPEG_2000, GIF, HEIC, JPEG_XL)
 
 BY_SUFFIX = {suffix: format_ for format_ in FORMATS for suffix in format_.suffixes}
 
+READ_ONLY = {".pbm": ".pgm"}
+"""Suffixes that are read but not written, since they promise black and white only → what results are called instead."""
+
 _RAW = "camera RAW holds no finished picture; develop it to 16-bit TIFF or PNG first (darktable, RawTherapee)"
 _FLOAT = (
     "scene-linear floating point has no upper end, which these networks need; convert it to 16-bit PNG or TIFF first"
@@ -71,7 +74,9 @@ MAX_PIXELS = 250_000_000
 
 
 def format_of(path: Path) -> Format:
-    """The format by a file's suffix. Raises OutputError for suffixes that are not known."""
+    """The format of a result by its suffix. Raises OutputError for suffixes that are not known or only read."""
+    if path.suffix.lower() in READ_ONLY:
+        raise OutputError(f"{path}: {path.suffix} holds black and white only; use .pgm for gray, .ppm for color")
     found = BY_SUFFIX.get(path.suffix.lower())
     if found is None:
         raise OutputError(

@@ -8,25 +8,25 @@ import struct
 import numpy as np
 
 from upscale.image import Array, Metadata
-from upscale.media.tags import Directory, exif_bytes, number_in, parse_exif
+from upscale.media.tags import STORAGE, Directory, exif_bytes, number_in, parse_exif
 
 DAMAGE = (SyntaxError, OSError, ValueError, EOFError, LookupError, TypeError, struct.error)
 """What Pillow raises for damaged files."""
 
 _ORIENTATION = 274
-_RESOLUTION_TAGS = frozenset((282, 283, 296))
-STORAGE_TAGS = frozenset(
-    (
-        *(*range(254, 269), *range(273, 282), 284, *range(288, 294), 301, *range(317, 348), *range(512, 533)),
-        *(700, 33723, 34377, 34675, 37724),
-    )
-)
-"""TIFF tags that say how a file is laid out (sizes, strips, compression, orientation) or hold what is kept elsewhere."""
-
+_RESOLUTION = frozenset((282, 283, 296))
 _LARGEST_KIND = 13
 """Of TIFF types; those above are BigTIFF's, or for UTF-8, which few EXIF readers know."""
 
-_XMP_ORIENTATION = rb"""tiff:Orientation=["']([0-9])["']|<tiff:Orientation>\s*([0-9])\s*</tiff:Orientation>"""
+
+def xmp_number(name: str) -> re.Pattern[bytes]:
+    """A whole number in XMP (part 1, 7.4 and 7.9.2.2), an attribute or an element: `before`, `value` and `after`."""
+    said = re.escape(name.encode())
+    before = rb"(?P<before>\b%b\s*=\s*(?P<quote>[\"'])|<%b\s*>)" % (said, said)
+    return re.compile(before + rb"\s*(?P<value>\d{1,9})\s*(?P<after>(?(quote)(?P=quote)|</%b\s*>))" % said)
+
+
+XMP_ORIENTATION = xmp_number("tiff:Orientation")
 
 _NO_TURN = (False, 1, 1)
 _TURNS = {
@@ -57,8 +57,8 @@ def orientation_of(exif: bytes | None, xmp: bytes | None) -> int:
 
 def xmp_orientation(xmp: bytes | None) -> int:
     """1 to 8, 1 where XMP does not say."""
-    found = re.search(_XMP_ORIENTATION, xmp or b"")
-    value = int(found[1] or found[2]) if found else 1
+    found = XMP_ORIENTATION.search(xmp or b"")
+    value = int(found["value"]) if found else 1
     return value if value in _TURNS else 1
 
 
@@ -68,11 +68,11 @@ def metadata_of(exif: bytes | Directory | None, xmp: bytes | None, dpi: tuple[fl
     A damaged EXIF is None: the picture may be whole all the same. So is a senseless density; without one, EXIF's is taken.
     """
     directory = exif if isinstance(exif, Directory) else _parsed(exif)
-    kept = {number: tag for number, tag in directory.tags.items() if number not in STORAGE_TAGS | _RESOLUTION_TAGS}
+    kept = {number: tag for number, tag in directory.tags.items() if number not in STORAGE | _RESOLUTION}
     kept = {number: tag for number, tag in kept.items() if tag.kind <= _LARGEST_KIND}
     described = exif_bytes(Directory(kept, directory.parts)) if kept or directory.parts else None
     density = _sane(dpi) or density_of(directory)
-    return Metadata(described, re.sub(_XMP_ORIENTATION, b"", xmp) if xmp else None, density)
+    return Metadata(described, XMP_ORIENTATION.sub(b"", xmp) if xmp else None, density)
 
 
 def density_of(exif: bytes | Directory | None) -> tuple[float, float] | None:

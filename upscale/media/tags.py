@@ -19,6 +19,15 @@ EXIF, GPS, INTEROP = 34665, 34853, 40965
 _POINTERS = frozenset((EXIF, GPS, INTEROP))
 _MOST_LEVELS = 3
 
+STORAGE = frozenset(
+    (
+        *(*range(254, 269), *range(273, 282), 284, *range(288, 294), 301, *range(317, 348), *range(512, 533)),
+        *(700, 33723, 34377, 34675, 37724),
+    )
+)
+"""Tags that are not true of, or not kept in, a new file: how a TIFF is laid out (sizes, strips, compression, orientation),
+what has a place of its own (XMP, ICC), and what is not carried over (IPTC, Photoshop's: the reader says so)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tag:

@@ -19,6 +19,7 @@ from upscale.media.isolated.wire import MOST_TEXT, Message, WireError, one_line,
 
 COMMAND = (sys.executable, "-P", "-X", f"utf8={sys.flags.utf8_mode}", "-m", "upscale.media.isolated.worker")
 
+_PIPE = 1 << 20
 _SECONDS_TO_START = 120.0
 _GRACE = 2.0
 """The process ends by itself when its time is over, and tells where it hung; only if it does not, it is killed."""
@@ -41,16 +42,17 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=self._chatter,
                 env=_environment(),
-                pipesize=1 << 20,
                 **_apart(),
             )
         except BaseException:
             self._chatter.close()
             raise
         self._is_ready = self._is_late = False
-        self._is_ended, self._until = threading.Event(), math.inf
+        self._is_ended, self._until, self._clock = threading.Event(), math.inf, threading.Lock()
         self._requests = cast(BinaryIO, self._process.stdin)
         self._answers = cast(BinaryIO, self._process.stdout)
+        for pipe in (self._requests, self._answers):
+            _widen(pipe)
         threading.Thread(target=self._watch, name="decoder's watch", daemon=True).start()
 
     @property
@@ -100,22 +102,29 @@ class Child:
 
         Killing what is waited for, rather than waiting with select(), works for pipes on Windows too.
         """
-        self._until = time.monotonic() + seconds + _GRACE
+        with self._clock:
+            self._until = time.monotonic() + seconds + _GRACE
         try:
             yield
+            with self._clock:  # not while the watch decides: who answered in time is not killed for it later
+                self._until = math.inf
+            if self._is_late:
+                raise EOFError("answered when its time was over")
         except WireError as error:
             raise self.malformed(path, str(error)) from error
         except (EOFError, OSError, ValueError) as error:  # ValueError: the pipe was closed by `end`
             raise self._died(path, seconds) from error
         finally:
-            self._until = math.inf
+            with self._clock:
+                self._until = math.inf
 
     def _watch(self) -> None:
         """A thread that looks now and then whether the time is over: ten times cheaper than a timer for each answer."""
         while not self._is_ended.wait(_GRACE / 4):
-            if time.monotonic() > self._until:
-                self._is_late = True
-                self._process.kill()
+            with self._clock:
+                if time.monotonic() > self._until:
+                    self._is_late = True
+                    self._process.kill()
 
     def _died(self, path: Path, seconds: float) -> PictureError:
         """Ends the process and says why it was no longer there."""
@@ -143,6 +152,16 @@ class Child:
             self._chatter.seek(0)
             return self._chatter.read(MOST_TEXT).decode(errors="replace")
         return ""
+
+
+def _widen(pipe: BinaryIO) -> None:
+    """Gives a pipe more room, so that the two wait less for each other, where there is such a thing and the system allows
+    it: to a user who has many pipes Linux gives no more."""
+    if sys.platform == "linux":
+        import fcntl
+
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
 
 
 def _environment() -> dict[str, str]:

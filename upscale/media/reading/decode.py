@@ -1,6 +1,6 @@
 """Any file as a `Source`: what it is, decides its content; what is wrong with it, one line that names it.
 
-Runs inside a worker process (isolation.py): whatever a native decoder does to a hostile file, it does it there.
+Runs inside a worker process (isolated/worker.py): whatever a native decoder does to a hostile file, it does it there.
 """
 
 from collections.abc import Callable

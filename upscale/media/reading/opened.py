@@ -24,6 +24,7 @@ _logging: Any = cv2.utils.logging
 
 _MOVING = 20
 """An animation may have so many times more pixels in all than one picture: its frames are never in memory together."""
+_MOST_NAMED = 6
 MAX_CHUNK = 64 << 20
 """Bytes that a compressed profile or text may have when inflated; more is no metadata but a bomb."""
 
@@ -105,6 +106,15 @@ def moving(
             raise ValueError(f"{count} of {len(animation.durations)} frames")
 
     return Opened(header, pictures, animation, list(warnings))
+
+
+def not_carried(names: Iterable[str]) -> list[str]:
+    """The line that tells what a file holds beside its picture and goes nowhere; none where there is nothing."""
+    told = list(dict.fromkeys(names))
+    if not told:
+        return []
+    more = f" and {len(told) - _MOST_NAMED} more" if len(told) > _MOST_NAMED else ""
+    return [f"not carried over: {', '.join(told[:_MOST_NAMED])}{more}"]
 
 
 def guarded(path: Path, source: Opened) -> Opened:

@@ -20,7 +20,7 @@ from PIL import Image as Pil
 from upscale.image import Animation, Array, Band, Color, Header
 from upscale.media.metadata import metadata_of, orientation_of, transposes
 from upscale.media.reading.inflate import Inflated
-from upscale.media.reading.opened import Limits, Opened, band_of, is_gray, moving, still, turned, widened
+from upscale.media.reading.opened import Limits, Opened, band_of, is_gray, moving, not_carried, still, turned, widened
 from upscale.media.reading.png_chunks import (
     CHANNELS,
     COLOR_CHUNKS,
@@ -48,6 +48,7 @@ def open_png(path: Path, limits: Limits) -> Opened:
     exif = kept.get(b"eXIf") or found.legacy_exif
     icc, warnings = fitting(profile_of(kept.get(b"iCCP")), found.shape.kind in (0, 4))
     gray = found.shape.kind in (0, 4) or (found.shape.kind == 3 and icc is None and is_gray(found.palette))
+    warnings += not_carried(f"text {keyword!r}" for keyword in sorted(found.texts))
     chunks = tuple((name.decode(), content) for name, content in kept.items() if name in COLOR_CHUNKS)
     color = Color(8 if found.shape.kind == 3 else found.shape.bits, gray, icc=icc, chunks=chunks)
     orientation = orientation_of(exif, found.xmp)
@@ -58,10 +59,18 @@ def open_png(path: Path, limits: Limits) -> Opened:
     header = Header(width, height, dtype, alpha, color, metadata_of(exif, found.xmp, density_in(kept.get(b"pHYs"))))
     if len(found.frames) > 1:
         limits.check(width, height, len(found.frames))
-        header = replace(header, alpha=alpha or any(frame.dispose == 1 for frame in found.frames))
+        header = replace(header, alpha=alpha or _shows_nothing(found))
         animation = Animation(tuple(frame.duration for frame in found.frames), found.plays or 0)
         return moving(header, animation, lambda: _seen(path, found, header, orientation, limits), warnings)
     return still(header, lambda: turned(_still_bands(path, found, limits), orientation), warnings)
+
+
+def _shows_nothing(found: Contents) -> bool:
+    """Whether frames leave parts of an opaque APNG undrawn: what is cleared, or was never drawn. To dispose of the first
+    frame as "previous" is to clear it."""
+    first, whole = found.frames[0], found.shape
+    covers = (first.shape.width, first.shape.height) == (whole.width, whole.height)
+    return not covers or first.dispose == 2 or any(frame.dispose == 1 for frame in found.frames)
 
 
 def _seen(path: Path, found: Contents, header: Header, orientation: int, limits: Limits) -> Iterator[Band]:

@@ -3,6 +3,7 @@
 The layout is that of the PNG specification, third edition (W3C, 2025).
 """
 
+import contextlib
 import io
 import struct
 import zlib
@@ -17,7 +18,9 @@ CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """Color type → channels as they are stored."""
 COLOR_CHUNKS = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
-_KEPT = {*COLOR_CHUNKS, b"iCCP", b"eXIf", b"iTXt", b"zTXt", b"pHYs"}
+_KEPT = {*COLOR_CHUNKS, b"iCCP", b"eXIf", b"pHYs"}
+_TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
+_LONGEST_KEYWORD, _MOST_KEYWORDS = 79, 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +57,15 @@ class Frame:
 
 @dataclass(slots=True)
 class Contents:
-    """What the walk over a file's chunks finds. `data`: where the first IDAT chunk starts."""
+    """What the walk over a file's chunks finds. `data`: where the first IDAT chunk starts; `texts`: keywords of texts that
+    are neither XMP nor EXIF."""
 
     shape: Shape
     data: int = 0
     palette: bytes = b""
     transparent: bytes | None = None
     kept: dict[bytes, bytes] = field(default_factory=dict[bytes, bytes])
+    texts: set[str] = field(default_factory=set[str])
     xmp: bytes | None = None
     legacy_exif: bytes | None = None
     plays: int | None = None
@@ -140,20 +145,26 @@ def _take(found: Contents, file: BinaryIO, kind: bytes, length: int, start: int)
         found.frames.append(_frame(found.shape, found.pending, start))
         found.pending = None
     elif kind in _KEPT and length <= MAX_CHUNK:
-        _take_beside(found, file, kind, length)
+        with contextlib.suppress(ValueError):
+            found.kept.setdefault(kind, _content(file, kind, length))
+    elif kind in _TEXTS:
+        _take_text(found, file, kind, length)
 
 
-def _take_beside(found: Contents, file: BinaryIO, kind: bytes, length: int) -> None:
-    try:
-        data = _content(file, kind, length)
-        if kind == b"iTXt":
-            found.xmp = _xmp(data) or found.xmp
-        elif kind == b"zTXt":
-            found.legacy_exif = _legacy_exif(data) or found.legacy_exif
-        else:
-            found.kept.setdefault(kind, data)
-    except (ValueError, zlib.error):
-        return
+def _take_text(found: Contents, file: BinaryIO, kind: bytes, length: int) -> None:
+    start = file.tell()
+    with contextlib.suppress(ValueError, LookupError, zlib.error):
+        data = _content(file, kind, length) if kind != b"tEXt" and length <= MAX_CHUNK else b""
+        if kind == b"iTXt" and (xmp := _xmp(data)):
+            found.xmp = xmp
+            return
+        if kind == b"zTXt" and (exif := _legacy_exif(data)):
+            found.legacy_exif = exif
+            return
+    file.seek(start)
+    keyword = file.read(min(length, _LONGEST_KEYWORD)).partition(b"\0")[0].decode("latin-1")
+    if len(found.texts) < _MOST_KEYWORDS:
+        found.texts.add("".join(sign for sign in keyword if sign.isprintable()))
 
 
 def _frame(whole: Shape, control: tuple[int, ...], start: int) -> Frame:

@@ -11,13 +11,14 @@ import tifffile
 
 from upscale.image import Metadata
 from upscale.media.formats import REFUSED
-from upscale.media.metadata import DAMAGE, STORAGE_TAGS, metadata_of, xmp_orientation
-from upscale.media.reading.opened import RefusedError
-from upscale.media.tags import parse_tiff
+from upscale.media.metadata import DAMAGE, metadata_of, xmp_orientation
+from upscale.media.reading.opened import RefusedError, not_carried
+from upscale.media.tags import STORAGE, parse_tiff
 
 NONE, LZW, JPEG_OLD, JPEG, DEFLATE, PACKBITS, DEFLATE_OLD = 1, 5, 6, 7, 8, 32773, 32946
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR, CIELAB, ICCLAB = 0, 1, 2, 3, 5, 6, 8, 9
 _SUBFILE, _SUB_IFDS, _DNG_VERSION, _PHOTOMETRIC = 254, 330, 50706, 262
+_NOT_CARRIED = {33723: "IPTC", 34377: "Photoshop's image resources", 37724: "Photoshop's layers"}
 _MOST_PAGES = 256
 _RAW_PHOTOMETRICS = {32803, 34892}
 _COLORS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3, CIELAB: 3, ICCLAB: 3}
@@ -82,6 +83,7 @@ def inspect(path: Path) -> Contents:
         _refuse_raw(file, page)
         _refuse_pages(file)
         layout, warnings = _layout(page, file.byteorder)
+        warnings += not_carried(name for tag, name in _NOT_CARRIED.items() if page.tags.get(tag) is not None)
         xmp = _bytes(page, 700)
         orientation = _first(_value(page, 274, xmp_orientation(xmp)))
         return Contents(layout, orientation, _bytes(page, 34675), _metadata(path, xmp), warnings)
@@ -104,7 +106,7 @@ def _bytes(page: Any, tag: int) -> bytes | None:
 def _metadata(path: Path, xmp: bytes | None) -> Metadata:
     """The tags as EXIF, with the directories of camera and place, byte for byte."""
     with contextlib.suppress(*DAMAGE):
-        return metadata_of(parse_tiff(path, STORAGE_TAGS), xmp, None)
+        return metadata_of(parse_tiff(path, STORAGE), xmp, None)
     return metadata_of(None, xmp, None)
 
 

@@ -16,10 +16,23 @@ from upscale.media.formats import HEIC, JPEG_XL, REFUSED, Format
 from upscale.media.metadata import metadata_of, orientation_of, transposes
 from upscale.media.reading.boxes import av1_facts, boxes, cicp_chunk, jp2_facts, jxl_facts
 from upscale.media.reading.frames import Moving, gif_facts, webp_facts
-from upscale.media.reading.opened import Limits, Opened, RefusedError, band_of, moving, still, straight, turned, widened
+from upscale.media.reading.opened import (
+    Limits,
+    Opened,
+    RefusedError,
+    band_of,
+    moving,
+    not_carried,
+    still,
+    straight,
+    turned,
+    widened,
+)
 from upscale.media.reading.profiles import cmyk_to_srgb, fitting, of_inks
 
 _8_BIT, _16_BIT = np.dtype(np.uint8), np.dtype(np.uint16)
+_IPTC = 0x0404
+"""Its number among Photoshop's image resources, in a JPEG's APP13."""
 _SHOWN_AS = {"1": "L", "YCbCr": "RGB", "RGBX": "RGB", "PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
 """Pillow's modes that are converted, and to which one."""
 
@@ -30,7 +43,21 @@ def open_jpeg(source: Path | bytes, limits: Limits) -> Opened:
     with Pil.open(_file(source), formats=kinds) as opened:
         limits.check(*opened.size)
         header, inks, warnings, orientation = _described(opened.size, _mode(opened), _info(opened))
+        warnings += _beside(opened)
     return still(header, lambda: turned(_by_pillow(source, kinds, inks), orientation), warnings)
+
+
+def _beside(opened: Any) -> list[str]:
+    """What of a JPEG is not read, in a line or two."""
+    info, pictures = _info(opened), getattr(opened, "n_frames", 1)
+    resources = info.get("photoshop")
+    named = {
+        "the comment": bool(info.get("comment")),
+        "IPTC": isinstance(resources, dict) and _IPTC in resources,
+        "the HDR gain map": b"hdrgm:Version" in info.get("xmp", b""),
+    }
+    lost = not_carried(name for name, is_there in named.items() if is_there)
+    return [*lost, f"holds {pictures} pictures: only the first one is read"] if pictures > 1 else lost
 
 
 def _file(source: Path | bytes) -> Any:

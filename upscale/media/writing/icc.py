@@ -67,9 +67,6 @@ class Space:
     curve: _Curve
 
 
-SRGB = Space(_BT709, _srgb)
-
-
 def told_by_chunks(color: Color) -> Space | None:
     """The space that a PNG's chunks name; None for sRGB, which is what readers take anyway. Raises ValueError for
     spaces that a profile cannot express (PQ, HLG and other rarities)."""

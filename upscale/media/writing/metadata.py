@@ -5,21 +5,13 @@ import re
 from upscale.image import Metadata
 from upscale.media import tags
 from upscale.media.formats import JPEG, Format
-from upscale.media.tags import Directory, Tag, exif_bytes, longs, parse_exif, rational, shorts
+from upscale.media.metadata import xmp_number
+from upscale.media.tags import STORAGE, Directory, Tag, exif_bytes, longs, parse_exif, rational, shorts
 
 _LARGEST_EXIF, _LARGEST_XMP = 65533, 65504  # of one JPEG segment, in the way Pillow writes them
 
-_ORIENTATION = 274
 _X, _Y, _UNIT = 282, 283, 296
 _EXIF_WIDTH, _EXIF_HEIGHT = 40962, 40963
-_STORAGE = frozenset(
-    (
-        *(*range(254, 269), *range(273, 282), 284, *range(288, 296), 301, *range(317, 348), *range(512, 533)),
-        *(_ORIENTATION, 700, 33723, 34377, 34675, 37724),
-    )
-)
-"""Tags that say how a TIFF's pixels are stored, or hold what goes elsewhere: they are not true of a new file."""
-
 _XMP_SIDES = {"tiff:ImageWidth": 0, "exif:PixelXDimension": 0, "tiff:ImageLength": 1, "exif:PixelYDimension": 1}
 
 
@@ -54,7 +46,7 @@ def _exif(given: Metadata, format_: Format, width: int, height: int, lost: list[
 
 
 def _corrected(directory: Directory, dpi: tuple[float, float] | None, width: int, height: int) -> Directory:
-    kept = {number: tag for number, tag in directory.tags.items() if number not in _STORAGE}
+    kept = {number: tag for number, tag in directory.tags.items() if number not in STORAGE}
     if dpi is not None:
         kept |= {_X: rational(dpi[0]), _Y: rational(dpi[1]), _UNIT: shorts(2)}
     parts = dict(directory.parts)
@@ -92,9 +84,7 @@ def _resized(xmp: bytes, width: int, height: int) -> bytes:
 
 
 def _with(xmp: bytes, name: str, value: int) -> bytes:
-    said, new = re.escape(name.encode()), str(value).encode()
-    xmp = re.sub(rb"(\b" + said + rb"\s*=\s*)([\"'])\s*\d+\s*\2", rb"\g<1>\g<2>" + new + rb"\g<2>", xmp)
-    return re.sub(rb"(<" + said + rb"\s*>)\s*\d+\s*(</" + said + rb"\s*>)", rb"\g<1>" + new + rb"\g<2>", xmp)
+    return xmp_number(name).sub(rb"\g<before>%d\g<after>" % value, xmp)
 
 
 def _without(xmp: bytes, name: str) -> bytes:

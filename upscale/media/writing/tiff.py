@@ -12,11 +12,11 @@ import numpy as np
 
 from upscale.image import Array
 from upscale.media import tags
-from upscale.media.tags import Directory, longs, octets, parse_exif, rational, serialized, shorts
+from upscale.media.tags import Directory, Tag, longs, octets, parse_exif, rational, serialized, shorts
 from upscale.media.writing.deflate import BLOCK, deflated
 from upscale.media.writing.layout import Content, Pixels
 
-CLASSIC_END = BIG_FROM = 1 << 32
+CLASSIC_END = 1 << 32
 """Offsets in a classic TIFF have 32 bits: where a file ends later, it is a BigTIFF."""
 
 _HEAD = 16  # room for either kind of beginning, since the kind is known only at the end
@@ -44,7 +44,7 @@ def write_tiff(file: BinaryIO, content: Content, frames: Iterator[Iterator[Pixel
     height = max(1, BLOCK // content.row_bytes)
     strips = -(-content.height // height)
     described = _directory(content).merged({_ROWS: longs(height)})
-    largest = described.merged({_OFFSETS: longs(*[CLASSIC_END] * strips), _COUNTS: longs(*[0] * strips)})
+    largest = described.merged({_OFFSETS: Tag(tags.LONG8, strips, bytes(8 * strips)), _COUNTS: longs(*[0] * strips)})
     file.write(bytes(_HEAD + len(serialized(largest, _HEAD, big=True))))
     starts: list[int] = []
     counts: list[int] = []
@@ -52,7 +52,7 @@ def write_tiff(file: BinaryIO, content: Content, frames: Iterator[Iterator[Pixel
         starts.append(file.tell())
         counts.append(file.write(deflated(_predicted(strip))))
     next(frames, None)
-    big = file.tell() >= BIG_FROM
+    big = file.tell() >= CLASSIC_END
     directory = described.merged({_OFFSETS: longs(*starts), _COUNTS: longs(*counts)})
     file.seek(0)
     file.write(struct.pack("<2sHHHQ", b"II", 43, 8, 0, _HEAD) if big else struct.pack("<2sHIQ", b"II", 42, _HEAD, 0))
