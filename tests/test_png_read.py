@@ -232,7 +232,10 @@ def test_damaged_text_beside_the_pixels_costs_the_text_not_the_picture(tmp_path:
     wrong = bytearray(chunk(b"eXIf", b"II*\0\x08\0\0\0\0\0\0\0\0\0"))
     wrong[-1] ^= 1
     profile = chunk(b"iCCP", b"p\0\0" + zlib.compress(b"nonsense"))
-    short = chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0abc"), chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(b"a"))
+    short = (
+        chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0abc"),
+        chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(b"a")),
+    )
     (tmp_path / "a.png").write_bytes(png(samples, 2, 8, bytes(wrong), profile, *short))
     source = open_file(tmp_path / "a.png")
     assert source.header.metadata.exif is None

@@ -76,7 +76,7 @@ def test_row_17_cmyk_goes_through_its_profile_to_srgb(tmp_path: Path, name: str)
         options["compression"] = "tiff_lzw"
     Pil.fromarray(INKED, "CMYK").save(tmp_path / name, icc_profile=PROFILE, **options)
     source = open_file(tmp_path / name)
-    assert source.warnings == []
+    assert source.warnings == ["CMYK becomes sRGB, through its profile"]
     assert space_of(source.header.color.icc) == "RGB", "a CMYK profile is never attached to RGB pixels"
     assert source.header.color.icc == srgb_profile()
     assert np.abs(patches(read(tmp_path / name)) - SHOWN).max() <= 6

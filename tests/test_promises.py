@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import tifffile
 from PIL import Image as Pil
 from PIL import ImageCms, ImageSequence
 
@@ -56,6 +57,13 @@ def environment() -> dict[str, str]:
 
 def run(model: Path | str, *arguments: str | Path, given: bytes | None = None, **options: Any) -> Done:
     return subprocess.run(command(model, *arguments), env=environment(), input=given, capture_output=True, **options)
+
+
+def by_default(*arguments: str | Path) -> Done:
+    """Nothing chosen but a small model: with the color fix."""
+    options = ["--model", "animevideov3", "--device", "cpu"]
+    program = [sys.executable, "-m", "upscale", *options, *map(str, arguments)]
+    return subprocess.run(program, env=environment(), capture_output=True)
 
 
 def lines(said: bytes) -> list[str]:
@@ -240,6 +248,85 @@ def test_row_19_exif_xmp_profile_and_density_go_along(
     )
     with Pil.open(f"a_x4.{suffix}") as opened_:
         assert opened_.getexif().get(0x0112, 1) == 1
+    check_as_others_read_it(Path(f"a_x4.{suffix}"), artist, comment, profile)
+
+
+def check_as_others_read_it(path: Path, artist: bytes, comment: bytes, profile: bytes) -> None:
+    """Our own reader would understand our own mistakes. Pillow gives text that is no ASCII as Latin-1."""
+    with Pil.open(path) as picture:
+        picture.load()
+        exif, icc, dpi = picture.getexif(), picture.info.get("icc_profile"), picture.info.get("dpi")
+        xmp = picture.info.get("xmp") or exif.get(0x02BC)
+        part = exif.get_ifd(tags.EXIF)
+        assert picture.size == (120, 160)
+    assert icc == profile
+    assert str(exif[0x013B]).encode("latin-1").rstrip(b"\0") == artist
+    assert part[0x9286] == comment
+    assert (part[0xA002], part[0xA003]) == (120, 160)
+    assert b"<dc:title>yes</dc:title>" in bytes(xmp or b"")
+    if path.suffix not in (".webp", ".avif"):
+        assert dpi == pytest.approx((240, 240), rel=1e-3)
+    if path.suffix == ".tif":
+        with tifffile.TiffFile(path) as file:
+            found = file.pages[0].tags  # type: ignore[union-attr]
+            assert found[34675].value == profile
+            assert str(found[0x013B].value).encode() == artist
+            assert found[tags.EXIF].value["UserComment"] == "grüße"
+
+
+def canon_like_exif(order: str) -> tuple[bytes, bytes]:
+    """EXIF whose MakerNote points into itself, as Canon's does: offsets count from the TIFF header. And what it points to."""
+    import struct
+
+    text = b"Firmware Version 1.0.2\0\0"
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8)
+    note_at = 8 + 2 + 2 * 12 + 4 + 2 + 3 * 12 + 4
+    note = struct.pack(order + "HHHII", 1, 7, 2, len(text), note_at + 18) + bytes(4) + text
+    first = (
+        struct.pack(order + "HHHIHH", 2, 0x0112, 3, 1, 6, 0) + struct.pack(order + "HHII", 0x8769, 4, 1, 38) + bytes(4)
+    )
+    camera = struct.pack(order + "H", 3)
+    camera += struct.pack(order + "HHII", 0x927C, 7, len(note), note_at)
+    camera += struct.pack(order + "HHII", 0xA002, 4, 1, 40) + struct.pack(order + "HHII", 0xA003, 4, 1, 30) + bytes(4)
+    return b"Exif\0\0" + head + first + camera + note, text
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_row_19_a_cameras_own_notes_can_still_be_read(
+    model: Path, place: Path, make_photo: MakePhoto, order: str, suffix: str
+) -> None:
+    import struct
+
+    exif, text = canon_like_exif(order)
+    save("a.jpg", make_photo(30, 40), exif=exif)
+    done = run(model, "a.jpg", "--format", suffix)
+    assert done.returncode == 0, done.stderr
+    with Pil.open(f"a_x4.{suffix}") as made:
+        body = made.info["exif"].removeprefix(b"Exif\0\0")
+    note = Pil.Exif()
+    note.load(body)
+    data = note.get_ifd(0x8769)[0x927C]
+    (at,) = struct.unpack_from(order + "I", data, 10)
+    assert body[at : at + len(text)] == text
+    assert (note[0x0112], note.get_ifd(0x8769)[0xA002], note.get_ifd(0x8769)[0xA003]) == (1, 120, 160)
+
+
+def test_hostile_xmp_does_not_hold_up_the_batch(model: Path, place: Path, make_photo: MakePhoto) -> None:
+    save("a.webp", make_photo(8, 9), xmp=b"<xmpNote:HasExtendedXMP>" * 40_000)
+    start = time.monotonic()
+    assert run(model, "a.webp").returncode == 0
+    assert time.monotonic() - start < 20
+
+
+def test_a_large_profile_goes_into_a_png(model: Path, place: Path, make_photo: MakePhoto) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = (len(profile) + (2 << 20)).to_bytes(4, "big") + profile[4:] + bytes(2 << 20)
+    save("a.tif", make_photo(8, 9), icc_profile=profile)
+    done = run(model, "a.tif", "--format", "png")
+    assert done.returncode == 0, done.stderr
+    with open_file(Path("a_x4.png")) as made:
+        assert made.header.color.icc == profile
 
 
 # Animations
@@ -277,6 +364,28 @@ def test_wish_17_an_animation_stays_one(model: Path, place: Path, suffix: str) -
             outside = pixels[:, : 4 * (3 + 4 * index) - 8]
             assert (outside[..., 3] == 0).all(), "nothing of the frame before is left"
     assert found == delays
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png"])
+def test_wish_17_an_animation_as_everybody_runs_it(place: Path, suffix: str) -> None:
+    """With the real network and its color fix, which goes through each frame by itself."""
+    first, *rest = sprite_frames()
+    first.save(f"a.{suffix}", save_all=True, append_images=rest, duration=[100, 250, 40, 1000], loop=3, disposal=2)
+    done = by_default(f"a.{suffix}", "--json")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert (record["model"], record["frames"], record["status"]) == ("animevideov3", 4, "done")
+    assert 0 < record["color_shift"] <= record["color_shift_largest"]
+    with Pil.open(f"a_x4.{suffix}") as got:
+        assert (got.size, got.n_frames) == ((96, 80), 4)  # type: ignore[attr-defined]
+        for index, frame in enumerate(ImageSequence.Iterator(got)):
+            pixels = np.asarray(frame.convert("RGBA"))
+            left, right = 4 * (3 + 4 * index), 4 * (11 + 4 * index)
+            inside = pixels[24:48, left + 8 : right - 8]
+            assert (inside[..., 3] == 255).all()
+            mean = inside[..., :3].mean((0, 1))
+            assert np.abs(mean - (230, 60 + 30 * index, 20)).max() <= 3, "the frame's own color"
+            assert (pixels[:, : left - 8, 3] == 0).all(), "nothing of the frame before is left"
 
 
 def test_wish_17_an_animation_into_a_still_format_is_its_first_frame_and_that_is_said(model: Path, place: Path) -> None:
@@ -325,6 +434,27 @@ def test_wish_9_resume_does_only_what_is_missing_damaged_or_made_otherwise(model
     assert tree(Path("out")) == whole
     assert set(states("--scale", "2").values()) == {"done", "failed"}, "other settings"
     assert opened("out/2.png").size == (140, 124)
+
+
+def test_wish_9_resume_as_everybody_runs_it(place: Path, make_photo: MakePhoto) -> None:
+    """With the real network and its color fix: what is done is skipped, what is missing becomes the same bytes, and
+    without color fix it is another result."""
+    for index in range(2):
+        save(f"in/{index}.png", make_photo(20, 24, index))
+
+    def states(*options: str) -> dict[str, tuple[str, bool]]:
+        done = by_default("in", "-o", "out", "--resume", "--json", *options)
+        assert done.returncode == 0, done.stderr
+        records = map(json.loads, done.stdout.splitlines())
+        return {Path(r["input"]).name: (r["status"], r["color_shift"] is not None) for r in records}
+
+    assert states() == {"0.png": ("done", True), "1.png": ("done", True)}
+    whole = tree(Path("out"))
+    Path("out/1.png").unlink()
+    assert states() == {"0.png": ("skipped", False), "1.png": ("done", True)}
+    assert tree(Path("out")) == whole
+    assert states("--no-color-fix") == {"0.png": ("done", False), "1.png": ("done", False)}
+    assert not set(tree(Path("out")).values()) & set(whole.values()), "the color fix is on by default"
 
 
 def test_wish_9_resume_never_replaces_what_it_did_not_make(model: Path, batch: Path) -> None:
@@ -508,6 +638,36 @@ def test_an_interrupt_leaves_nothing_half(model: Path, place: Path, make_photo: 
     assert child.returncode == 130
     assert b"Traceback" not in said
     assert [path.name for path in place.iterdir()] == ["a.png"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux's full device")
+def test_full_streams_stop_nothing(model: Path, place: Path, make_photo: MakePhoto) -> None:
+    save("a.png", make_photo(8, 9))
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command(model, "a.png"), env=environment(), stderr=full)
+        assert done.returncode == 0
+        assert opened("a_x4.png").size == (36, 32)
+        told = subprocess.run(
+            command(model, "a.png", "--json", "--overwrite"), env=environment(), stdout=full, stderr=subprocess.PIPE
+        )
+    assert told.returncode == 1
+    assert b"Traceback" not in told.stderr
+
+
+def test_names_give_no_orders_to_the_terminal(model: Path, place: Path, make_photo: MakePhoto) -> None:
+    save("e\x1b[31mvil\nupscale: failed: x.png", make_photo(8, 9))
+    said = run(model, "e\x1b[31mvil\nupscale: failed: x.png").stderr
+    assert b"\x1b" not in said
+    assert not any(line.startswith(b"upscale: failed") for line in said.splitlines())
+
+
+@pytest.mark.parametrize("out", ["result.jepg", "x.xyz", "file"])
+def test_a_mistyped_output_makes_no_folder(model: Path, place: Path, make_photo: MakePhoto, out: str) -> None:
+    save("a.png", make_photo(8, 9))
+    Path("file").touch()
+    done = run(model, "a.png", "-o", out)
+    assert done.returncode == 2
+    assert sorted(path.name for path in place.iterdir()) == ["a.png", "file"]
 
 
 def test_an_output_folder_that_is_a_file(model: Path, batch: Path) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from upscale import __version__
-from upscale.console import Console
+from upscale.console import Console, tell
 from upscale.errors import OutputError, PictureError, UpscaleError
 from upscale.options import Options, declared, options
 
@@ -60,17 +60,19 @@ def main() -> None:
     if isinstance(stdout, io.TextIOWrapper):
         stdout.reconfigure(errors="backslashreplace")  # file names may hold what the terminal cannot show
     with contextlib.suppress(ValueError):  # in another thread than the first
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: nothing half is left
+        for name in ("SIGTERM", "SIGHUP"):  # end as Ctrl-C does: nothing half is left
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.default_int_handler)
     try:
         code = command.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("upscale: interrupted; finished files are kept", err=True)
+        tell("upscale: interrupted; finished files are kept")
         code = EXIT_INTERRUPTED
     except UpscaleError as error:
-        click.echo(f"upscale: error: {error}", err=True)
+        tell(f"upscale: error: {error}")
         code = EXIT_FAILED
     sys.exit(code)
 

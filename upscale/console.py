@@ -1,5 +1,6 @@
 """What `upscale` says: one line for each outcome, plans, warnings, and the failures again at the end."""
 
+import contextlib
 import json
 import traceback
 from collections.abc import Collection, Sequence
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from upscale.errors import OutputError
 from upscale.options import Options
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ class Console:
 
     def say(self, text: str) -> None:
         if not self._options.quiet:
-            click.echo(f"upscale: {text}", err=True)
+            tell(f"upscale: {text}")
 
     def warn(self, text: str) -> None:
         self.say(f"warning: {text}")
@@ -36,7 +38,7 @@ class Console:
         """Warnings that were `told` when they arose are not repeated."""
         record = outcome.record
         if self._options.json:
-            click.echo(json.dumps(record.as_dict()), err=self._records_to_stderr)
+            self._record(json.dumps(record.as_dict()))
         for warning in record.warnings:
             if warning not in told:
                 self.warn(f"{record.output}: {warning}")
@@ -50,9 +52,9 @@ class Console:
         """Lists them where there were several inputs; whether there are any."""
         failed = [outcome.record for outcome in outcomes if outcome.record.status == "failed"]
         if failed and len(outcomes) > 1:
-            click.echo(f"upscale: {len(failed)} of {len(outcomes)} inputs failed:", err=True)
+            tell(f"upscale: {len(failed)} of {len(outcomes)} inputs failed:")
             for record in failed:
-                click.echo(f"  {record.error}", err=True)
+                tell(f"  {record.error}")
         return bool(failed)
 
     def plan(self, task: "Task", plan: "Planned") -> None:
@@ -65,16 +67,38 @@ class Console:
             }
             means = {"passes": job.passes, "bands": bands, "bytes_needed": plan.bytes_needed, "warnings": plan.warnings}
             names = {"input": str(task.source), "output": str(task.target), "status": "planned"}
-            click.echo(json.dumps({**names, **sizes, **means}), err=self._records_to_stderr)
+            self._record(json.dumps({**names, **sizes, **means}))
             return
         cut = "; ".join(f"bands of {part['rows']} rows, tail {part['tail_rows']}" for part in bands) or "no network"
         frames = f"{plan.frames} frames of " if plan.frames > 1 else ""
         sizes = f"{job.frame.width}×{job.frame.height} → {job.out_width}×{job.out_height}"
-        click.echo(f"{task.source} → {task.target}: {frames}{sizes}, {cut}, about {plan.bytes_needed / 1e6:,.0f} MB")
+        self._record(f"{task.source} → {task.target}: {frames}{sizes}, {cut}, about {plan.bytes_needed / 1e6:,.0f} MB")
         for warning in plan.warnings:
             self.warn(f"{task.target}: {warning}")
 
     def _failed(self, outcome: "Outcome") -> None:
-        click.echo(f"upscale: failed: {outcome.record.error}", err=True)
+        tell(f"upscale: failed: {outcome.record.error}")
         if self._options.verbose and outcome.error is not None:
-            click.echo("".join(traceback.format_exception(outcome.error)), err=True)
+            for line in "".join(traceback.format_exception(outcome.error)).splitlines():
+                tell(line)
+
+    def _record(self, text: str) -> None:
+        """A line of what was asked for. Raises OutputError where nobody can take it."""
+        if self._records_to_stderr:
+            tell(text)
+            return
+        try:
+            click.echo(_harmless(text))
+        except OSError as error:
+            raise OutputError(f"stdout takes no more ({error.strerror}); send it to a file with room") from error
+
+
+def tell(text: str) -> None:
+    """A line on stderr. Where that is full or closed, work goes on without."""
+    with contextlib.suppress(OSError):
+        click.echo(_harmless(text), err=True)
+
+
+def _harmless(text: str) -> str:
+    """Names of files may hold line ends, and what terminals take for orders."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)

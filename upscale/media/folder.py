@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,8 @@ def exists_already(target: Path) -> OutputError:
 
 def _check_out(places: Places, alone: bool) -> None:
     out = places.out
+    if out is not None and out != STREAM and alone and not is_folder(out):
+        _check_folder(out)
     if out is None or not (out == STREAM or _is_file_name(out)):
         return
     which = "stdout" if out == STREAM else str(out)
@@ -107,6 +110,16 @@ def _check_out(places: Places, alone: bool) -> None:
     own = BY_SUFFIX.get(out.suffix.lower())
     if places.format is not None and own not in (None, places.format):
         raise ValueError(f"{out} is not called like {places.format.name}, which --format asks for; use one of both")
+
+
+def _check_folder(out: Path) -> None:
+    """Names that are meant as files, but mistyped, make no folder."""
+    if _is_file_name(out):
+        return
+    if out.exists():
+        raise ValueError(f"{out} is neither a folder nor called like a picture; use another -o")
+    if re.fullmatch(r"\.[A-Za-z]{2,5}", out.suffix):
+        raise ValueError(f"{out}: {out.suffix} is no kind of picture that can be written; for a folder, make it first")
 
 
 def _items(path: Path | None, places: Places, alone: bool) -> Iterator[_Item]:

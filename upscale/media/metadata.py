@@ -8,12 +8,20 @@ import struct
 import numpy as np
 
 from upscale.image import Array, Metadata
-from upscale.media.tags import STORAGE, Directory, exif_bytes, number_in, parse_exif
+from upscale.media.tags import (
+    ORIENTATION,
+    STORAGE,
+    Directory,
+    exif_bytes,
+    has_maker_note,
+    number_in,
+    parse_exif,
+    patched,
+)
 
 DAMAGE = (SyntaxError, OSError, ValueError, EOFError, LookupError, TypeError, struct.error)
 """What Pillow raises for damaged files."""
 
-_ORIENTATION = 274
 _RESOLUTION = frozenset((282, 283, 296))
 _LARGEST_KIND = 13
 """Of TIFF types; those above are BigTIFF's, or for UTF-8, which few EXIF readers know."""
@@ -49,7 +57,7 @@ def upright(pixels: Array, orientation: int) -> Array:
 
 def orientation_of(exif: bytes | None, xmp: bytes | None) -> int:
     """1 to 8: what EXIF says, else XMP, else 1; also where they are damaged."""
-    found = number_in(_parsed(exif), _ORIENTATION)
+    found = number_in(_parsed(exif), ORIENTATION)
     if found is not None:
         return int(found) if found in _TURNS else 1
     return xmp_orientation(xmp)
@@ -68,10 +76,13 @@ def metadata_of(exif: bytes | Directory | None, xmp: bytes | None, dpi: tuple[fl
     A damaged EXIF is None: the picture may be whole all the same. So is a senseless density; without one, EXIF's is taken.
     """
     directory = exif if isinstance(exif, Directory) else _parsed(exif)
-    kept = {number: tag for number, tag in directory.tags.items() if number not in STORAGE | _RESOLUTION}
-    kept = {number: tag for number, tag in kept.items() if tag.kind <= _LARGEST_KIND}
-    described = exif_bytes(Directory(kept, directory.parts)) if kept or directory.parts else None
     density = _sane(dpi) or density_of(directory)
+    if isinstance(exif, bytes) and has_maker_note(directory):
+        described = patched(exif, {ORIENTATION: 1})  # taken apart, the notes could not be read any more
+    else:
+        kept = {number: tag for number, tag in directory.tags.items() if number not in STORAGE | _RESOLUTION}
+        kept = {number: tag for number, tag in kept.items() if tag.kind <= _LARGEST_KIND}
+        described = exif_bytes(Directory(kept, directory.parts)) if kept or directory.parts else None
     return Metadata(described, XMP_ORIENTATION.sub(b"", xmp) if xmp else None, density)
 
 

@@ -16,6 +16,7 @@ _UNITS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 _SWAPPED = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 
 EXIF, GPS, INTEROP = 34665, 34853, 40965
+ORIENTATION, MAKER_NOTE = 274, 37500
 _POINTERS = frozenset((EXIF, GPS, INTEROP))
 _MOST_LEVELS = 3
 
@@ -147,6 +148,42 @@ def _directory(
                 raise ValueError("TIFF tags cut off")
             directory.tags[number] = Tag(kind, units, _lowest_first(raw, kind, order))
     return directory
+
+
+def has_maker_note(directory: Directory) -> bool:
+    """A camera maker's own notes, whose format nobody else knows: they count their offsets from the start of the EXIF."""
+    return EXIF in directory.parts and MAKER_NOTE in directory.parts[EXIF].tags
+
+
+def patched(data: bytes, values: Mapping[int, float]) -> bytes:
+    """EXIF bytes with other numbers in tags that are there (whole ones, and fractions), and without the link to the thumbnail;
+    all else stays at its place and in its byte order. Raises ValueError, struct.error."""
+    prefix = b"Exif\0\0" if data.startswith(b"Exif\0\0") else b""
+    body = bytearray(data[len(prefix) :])
+    order = "<" if body.startswith(b"II") else ">"
+    (start,) = struct.unpack_from(order + "I", body, 4)
+    end = _patch(body, start, order, values)
+    struct.pack_into(order + "I", body, end, 0)
+    return prefix + bytes(body)
+
+
+def _patch(body: bytearray, start: int, order: str, values: Mapping[int, float]) -> int:
+    """Of one directory and the camera's within it; gives the place of the link to the next one."""
+    (count,) = struct.unpack_from(order + "H", body, start)
+    for place in range(start + 2, start + 2 + 12 * count, 12):
+        number, kind, _, inside = struct.unpack_from(order + "HHII", body, place)
+        if number == EXIF:
+            _patch(body, inside, order, values)
+        match kind if number in values else None:
+            case 3:
+                struct.pack_into(order + "H", body, place + 8, min(round(values[number]), 0xFFFF))
+            case 4:
+                struct.pack_into(order + "I", body, place + 8, round(values[number]))
+            case 5:
+                struct.pack_into(order + "II", body, inside, round(values[number] * 10000), 10000)
+            case _:
+                pass
+    return start + 2 + 12 * count
 
 
 def _lowest_first(raw: bytes, kind: int, order: str) -> bytes:

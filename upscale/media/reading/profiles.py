@@ -47,8 +47,8 @@ def of_inks(icc: bytes | None, bits: int) -> tuple[Color, bytes | None, list[str
     """For CMYK: the color of the sRGB pixels that it becomes, the profile to go through, and warnings."""
     if space_of(icc) != "CMYK":
         return Color(bits), None, ["CMYK without a profile: converted as if inks were perfect"]
-    warnings = ["16-bit CMYK goes through its profile with 8 bits"] if bits > 8 else []
-    return Color(bits, icc=srgb_profile()), icc, warnings
+    with_bits = " with 8 bits" if bits > 8 else ""
+    return Color(bits, icc=srgb_profile()), icc, [f"CMYK becomes sRGB, through its profile{with_bits}"]
 
 
 @functools.cache

@@ -22,6 +22,8 @@ DECODED_UP_TO, STREAMED_UP_TO = 64_000_000, 16_000_000
 """Pixels up to which a file is decoded whole for the check, and that of a format whose writing needs little memory."""
 
 _PORTION = 1 << 20
+_MOST_PILLOW_INFLATES = 1 << 20
+"""Pillow's PngImagePlugin.MAX_TEXT_CHUNK."""
 _DEEP_MODES = {"I;16", "I;16B", "I"}
 _MODES = {1: {"L", "1", "P"}, 2: {"LA", "RGBA"}, 3: {"RGB"}, 4: {"RGBA"}}
 
@@ -49,6 +51,8 @@ def _fault(written: Path, format_: Format, content: Content) -> str | None:
         fault = _png_fault(file, content) if format_ is PNG else None
         fault = fault or _moving_fault(file, format_, content)
         file.seek(0)
+        if format_ is PNG and len(content.icc or b"") > _MOST_PILLOW_INFLATES:
+            return fault  # Pillow takes such a profile for a bomb; other programs do not
         return fault or _pillow_fault(file, format_, content)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from upscale.errors import OutputError
 from upscale.image import Animation, Color, Header
-from upscale.media.formats import GIF, HEIC, JPEG_2000, JPEG_XL, PNG, WEBP, Format
+from upscale.media.formats import AVIF, GIF, HEIC, JPEG_2000, JPEG_XL, PNG, WEBP, Format
 from upscale.media.writing.icc import for_channels, gray_profile_of, is_srgb, rgb_profile, told_by_chunks
 from upscale.media.writing.layout import Content, Layout
 from upscale.media.writing.metadata import fitting
@@ -92,6 +92,9 @@ def _moving(animation: Animation | None, format_: Format, lost: list[str]) -> An
                 f"{format_.name} holds one picture: only the first of {len(animation.durations)} frames is kept"
             )
         return None
+    if format_ is AVIF and any(duration < 1 for duration in animation.durations):
+        lost.append("AVIF shows each frame for a millisecond at least: delays of 0 become 1")
+        return Animation(tuple(max(1.0, duration) for duration in animation.durations), animation.plays)
     if format_ is GIF and any(round(duration) % 10 for duration in animation.durations):
         quick = any(duration < 20 for duration in animation.durations)
         slower = ", and those under 20 ms are played slower by most viewers" if quick else ""

@@ -4,9 +4,20 @@ import re
 
 from upscale.image import Metadata
 from upscale.media import tags
-from upscale.media.formats import JPEG, Format
+from upscale.media.formats import JPEG, TIFF, Format
 from upscale.media.metadata import xmp_number
-from upscale.media.tags import STORAGE, Directory, Tag, exif_bytes, longs, parse_exif, rational, shorts
+from upscale.media.tags import (
+    STORAGE,
+    Directory,
+    Tag,
+    exif_bytes,
+    has_maker_note,
+    longs,
+    parse_exif,
+    patched,
+    rational,
+    shorts,
+)
 
 _LARGEST_EXIF, _LARGEST_XMP = 65533, 65504  # of one JPEG segment, in the way Pillow writes them
 
@@ -38,11 +49,21 @@ def _exif(given: Metadata, format_: Format, width: int, height: int, lost: list[
     except ValueError:
         lost.append("EXIF is damaged: dropped")
         return None
-    exif = exif_bytes(_corrected(directory, given.dpi, width, height))
+    if given.exif is not None and has_maker_note(directory) and format_ is not TIFF:
+        exif = patched(given.exif, _numbers(given.dpi, width, height))
+    else:
+        exif = exif_bytes(_corrected(directory, given.dpi, width, height))
+        if has_maker_note(directory):
+            lost.append(f"the camera's own notes (MakerNote) move in {format_.name}: few programs will read them there")
     if format_ is JPEG and len(exif) > _LARGEST_EXIF:
         lost.append(f"EXIF of {len(exif):,} bytes is more than {format_.name} holds: dropped")
         return None
     return exif
+
+
+def _numbers(dpi: tuple[float, float] | None, width: int, height: int) -> dict[int, float]:
+    sizes = {tags.ORIENTATION: 1.0, _EXIF_WIDTH: float(width), _EXIF_HEIGHT: float(height)}
+    return sizes if dpi is None else {**sizes, _X: dpi[0], _Y: dpi[1], _UNIT: 2.0}
 
 
 def _corrected(directory: Directory, dpi: tuple[float, float] | None, width: int, height: int) -> Directory:
@@ -88,6 +109,15 @@ def _with(xmp: bytes, name: str, value: int) -> bytes:
 
 
 def _without(xmp: bytes, name: str) -> bytes:
-    said = re.escape(name.encode())
-    xmp = re.sub(rb"\b" + said + rb"\s*=\s*([\"']).*?\1", b"", xmp)
-    return re.sub(rb"<" + said + rb"\s*>.*?</" + said + rb"\s*>", b"", xmp, flags=re.DOTALL)
+    """Without a property, as an attribute or an element. Goes through the text once: it may be hostile, and this is our own
+    process."""
+    word = name.encode()
+    xmp = re.sub(rb"\b" + re.escape(word) + rb"\s*=\s*(\"[^\"]*\"|'[^']*')", b"", xmp)
+    opening, closing, kept, at = b"<" + word, b"</" + word, list[bytes](), 0
+    while (start := xmp.find(opening, at)) >= 0 and (end := xmp.find(closing, start)) >= 0:
+        stop = xmp.find(b">", end)
+        if stop < 0:
+            break
+        kept.append(xmp[at:start])
+        at = stop + 1
+    return b"".join((*kept, xmp[at:]))
