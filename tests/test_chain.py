@@ -114,7 +114,7 @@ def test_tta_is_the_mean_of_eight(make_photo: MakePhoto) -> None:
 
 def test_tta_plans_for_the_memory_of_whole_pictures() -> None:
     plain, averaged = (Enlarger(network(), CPU, Settings(tta=tta)).job(4000, 3000, 4) for tta in (False, True))
-    assert averaged.bytes_needed - plain.bytes_needed > 2 * 12 * 16_000 * 12_000
+    assert averaged.bytes_whole - plain.bytes_whole > 2 * 12 * 16_000 * 12_000
 
 
 # Gray

@@ -77,7 +77,7 @@ def test_every_factor_is_corrected_in_place(factor: int, axis: str) -> None:
     assert np.abs(middle - middle[:, ::-1]).max() < 0.004, "not pulled to one side"
 
 
-@pytest.mark.parametrize("factor", [2, 3, 4, 16])
+@pytest.mark.parametrize("factor", [2, 3, 4])
 def test_a_correction_lies_between_pixel_centers_in_both_directions(factor: int) -> None:
     """On a ramp all that is linear is exact: shifted by half a small pixel, it would be off by half a step."""
     middle = np.full((120, 120, 3), 0.5, np.float32)

@@ -319,7 +319,7 @@ def test_row_14_what_the_color_fix_did_is_in_the_record_and_much_of_it_is_a_warn
     shift, fixing = Shift(), Enlarger(random_checkpoint(SPEC, 0), Wish(device="cpu"), Settings(color_fix=True))
     try:
         list(fixing.bands(Image(make_photo(8, 9, 0)), 4, None, shift))
-        first, *rest = done(planned(pictures), fixing)
+        first, *rest = done(planned(pictures[:2]), fixing)
     finally:
         fixing.close()
     assert shift.largest > shift.mean > 8
@@ -330,7 +330,7 @@ def test_row_14_what_the_color_fix_did_is_in_the_record_and_much_of_it_is_a_warn
         assert f"color fix moved colors by {outcome.record.color_shift:.0f} levels" in warning
 
 
-@pytest.mark.parametrize(("levels", "warned"), [(0.0, False), (7.9, False), (8.1, True)])
+@pytest.mark.parametrize(("levels", "warned"), [(7.9, False), (8.1, True)])
 def test_a_shift_is_suspicious_past_eight_levels(
     pictures: list[Path],
     random_checkpoint: MakeCheckpoint,
@@ -518,9 +518,9 @@ def test_wish_9_a_run_killed_when_a_file_just_got_its_name_knows_it_again(
     assert all(task.target is not None and task.target.exists() for task in found)
     monkeypatch.setattr(upscale.pipeline, "save", real)
     with Manifest.open(found[0].root, {}) as manifest:
-        assert manifest.verdicts(found) == ["finished", "redo"]
+        assert [manifest.verdict(task) for task in found] == ["finished", "redo"]
         assert states(resuming(found, manifest, enlarger)) == ["skipped", "done"]
-        assert manifest.verdicts(found) == ["finished", "finished"]
+        assert [manifest.verdict(task) for task in found] == ["finished", "finished"]
 
 
 def test_wish_9_a_picture_that_changes_while_it_is_enlarged_is_made_again(
@@ -538,4 +538,4 @@ def test_wish_9_a_picture_that_changes_while_it_is_enlarged_is_made_again(
     assert found[0].root is not None
     with Manifest.open(found[0].root, {}) as manifest:
         assert states(resuming(found, manifest, enlarger)) == ["done"]
-        assert manifest.verdicts(found) == ["redo"]
+        assert [manifest.verdict(task) for task in found] == ["redo"]

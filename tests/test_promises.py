@@ -366,17 +366,16 @@ def test_wish_17_an_animation_stays_one(model: Path, place: Path, suffix: str) -
     assert found == delays
 
 
-@pytest.mark.parametrize("suffix", ["gif", "png"])
-def test_wish_17_an_animation_as_everybody_runs_it(place: Path, suffix: str) -> None:
+def test_wish_17_an_animation_as_everybody_runs_it(place: Path) -> None:
     """With the real network and its color fix, which goes through each frame by itself."""
     first, *rest = sprite_frames()
-    first.save(f"a.{suffix}", save_all=True, append_images=rest, duration=[100, 250, 40, 1000], loop=3, disposal=2)
-    done = by_default(f"a.{suffix}", "--json")
+    first.save("a.gif", save_all=True, append_images=rest, duration=[100, 250, 40, 1000], loop=3, disposal=2)
+    done = by_default("a.gif", "--json")
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
     assert (record["model"], record["frames"], record["status"]) == ("animevideov3", 4, "done")
     assert 0 < record["color_shift"] <= record["color_shift_largest"]
-    with Pil.open(f"a_x4.{suffix}") as got:
+    with Pil.open("a_x4.gif") as got:
         assert (got.size, got.n_frames) == ((96, 80), 4)  # type: ignore[attr-defined]
         for index, frame in enumerate(ImageSequence.Iterator(got)):
             pixels = np.asarray(frame.convert("RGBA"))
