@@ -350,10 +350,10 @@ def test_a_broken_16_bit_file_is_told_in_one_line(place: Path, models: Path, mak
 def test_an_output_folder_that_cannot_be_written_is_told(place: Path, call: Call, make_photo: MakePhoto) -> None:
     save("a.png", make_photo(5, 6))
     Path("file").touch()
-    for out in ("file", "file/deeper"):
-        result = call("a.png", "-o", out)
-        assert result.code == 1
-        assert f"{out}/a_x4.png: cannot be written" in result.err
+    plain, below = call("a.png", "-o", "file"), call("a.png", "-o", "file/deeper")
+    assert (plain.code, below.code) == (2, 1)
+    assert "file is neither a folder nor called like a picture" in plain.err
+    assert "file/deeper/a_x4.png: cannot be written" in below.err
     assert names(place) == ["a.png", "file"]
 
 
