@@ -467,33 +467,38 @@ def test_wish_9_resume_never_replaces_what_it_did_not_make(model: Path, batch: P
     assert opened("out/1.png").size == (280, 244)
 
 
-def killed_until_done(model: Path, batch: Path, kills: int, seed: int) -> int:
-    """Starts the batch again and again, killing it at random moments; the last run is let alone. How often it was hit."""
-    moments, hit = random.Random(seed), 0
-    for _ in range(kills):
-        child = subprocess.Popen(
-            command(model, batch, "-r", "-o", "out", "--resume"),
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            child.wait(moments.uniform(0.3, 1.8))
-        except subprocess.TimeoutExpired:
-            child.send_signal(signal.SIGKILL)
-            hit += 1
+def killed(model: Path, batch: Path, after: float) -> bool:
+    """Starts the batch and kills it that many seconds later; whether it was still running then."""
+    child = subprocess.Popen(
+        command(model, batch, "-r", "-o", "out", "--resume"),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        child.wait(after)
+        return False
+    except subprocess.TimeoutExpired:
+        child.send_signal(signal.SIGKILL)
         child.wait()
-        if moments.random() < 0.3:  # else later runs would find nothing to do
-            for path in list(Path("out").glob("[0-3].png"))[:3]:
-                path.unlink()
-    run(model, batch, "-r", "-o", "out", "--resume")
-    return hit
+        return True
 
 
 def check_kills(model: Path, batch: Path, kills: int) -> None:
+    """Kills the batch at random moments until it was hit often enough, then lets it finish."""
+    start = time.monotonic()
     run(model, batch, "-r", "-o", "undisturbed", "--resume")
-    hit = killed_until_done(model, batch, kills, seed=5)
-    assert hit >= kills // 2
+    took = time.monotonic() - start
+    moments, hits = random.Random(5), 0
+    for _ in range(10 * kills):
+        hits += killed(model, batch, moments.uniform(0.2, 1) * took)
+        if hits == kills:
+            break
+        if moments.random() < 0.5:  # else later runs would find nothing to do
+            for path in list(Path("out").glob("[0-3].png"))[:3]:
+                path.unlink()
+    assert hits == kills, "every run ended before it was killed"
+    run(model, batch, "-r", "-o", "out", "--resume")
     assert tree(Path("out")) == tree(Path("undisturbed"))
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from upscale.bleed import bled, limited
 from upscale.colorfix import Shift, fixed
-from upscale.image import Array, Band, Floats, Picture, from_float, to_float
+from upscale.image import Array, Band, Floats, Picture, from_float, is_deep, to_float
 from upscale.plans import Tile
 from upscale.resample import Box, Kernel, catmull_rom, lanczos, resampled
 from upscale.rows import Padding, RowReader, cropped, padded, split
@@ -129,7 +129,7 @@ def _colors(
     dtype: np.dtype[np.generic],
     shift: Shift,
 ) -> Iterator[Array]:
-    if not frame.factor or settings.strength == 0:
+    if not frame.factor:
         return _rounded(_resized(visible, 1, frame), gray, dtype)
     blended = settings.strength < 1
     if frame.exact and not (settings.color_fix or blended or gray or settings.tta):
@@ -137,7 +137,7 @@ def _colors(
     originals: list[Iterator[Floats]] = []
     if settings.color_fix or blended:
         visible, *originals = split(visible, 1 + settings.color_fix + blended)
-    result: Iterator[Floats] = network(visible, np.float16 if dtype == np.uint8 else np.float32)
+    result: Iterator[Floats] = network(visible, _unrounded(dtype))
     if settings.color_fix:
         result = fixed(result, originals.pop(), frame.high, frame.factor, shift)
     result = _resized(result, frame.factor, frame)
@@ -150,10 +150,10 @@ def _mask(
     rows: Iterator[Floats], frame: Frame, settings: Settings, network: Network | None, dtype: np.dtype[np.generic]
 ) -> Iterator[Floats]:
     """Rows (n, w, 1) of transparency in the final size."""
-    if network is None or not frame.factor or settings.strength == 0:
+    if network is None or not frame.factor:
         return _resized(rows, 1, frame, catmull_rom)
     seen, limits, *originals = split(rows, 2 + (settings.strength < 1))
-    result = network((band.repeat(3, axis=2) for band in seen), np.float16 if dtype == np.uint8 else np.float32)
+    result = network((band.repeat(3, axis=2) for band in seen), _unrounded(dtype))
     result = _resized(limited(result, limits, frame.high, frame.factor), frame.factor, frame, catmull_rom)
     return _blended(result, _resized(originals[0], 1, frame, catmull_rom), settings.strength) if originals else result
 
@@ -177,6 +177,11 @@ def _blended(result: Iterator[Floats], originals: Iterator[Floats], strength: fl
         # Clipped first: what the resampling overshoots was never a color.
         original = np.clip(reader.read(rows.shape[0]), 0, 1)
         yield (share * np.clip(rows, 0, 1) + (1 - share) * original).astype(np.float32, copy=False)
+
+
+def _unrounded(dtype: np.dtype[np.generic]) -> npt.DTypeLike:
+    """What to ask a network for where more steps follow before the result is rounded to `dtype`."""
+    return np.float32 if is_deep(dtype) else np.float16
 
 
 def _rounded(rows: Iterator[Floats], gray: bool, dtype: np.dtype[np.generic]) -> Iterator[Array]:

@@ -20,7 +20,7 @@ from upscale.engines.choose import Wish, choose, open_engine
 from upscale.engines.machine import free_bytes
 from upscale.ensemble import VERSIONS, averaged
 from upscale.errors import NotFiniteError, OutOfMemoryError
-from upscale.image import Array, Band, Floats, Image, Picture, is_deep
+from upscale.image import Array, Band, Floats, Image, Picture, is_deep, joined
 from upscale.plans import Rung, bytes_needed, fitting, ladder, passes
 from upscale.rows import Padding, cropped, padded
 from upscale.sizes import Size
@@ -109,11 +109,8 @@ class Enlarger:
 
     def enlarge(self, image: Image, target: float | Size, progress: Progress | None = None) -> Image:
         """The whole result in memory."""
-        parts = list(self.bands(image, target, progress))
-        alpha = None
-        if image.alpha is not None:
-            alpha = np.concatenate([part.alpha for part in parts if part.alpha is not None])
-        return Image(np.concatenate([part.rgb for part in parts]), alpha, image.color, image.metadata)
+        whole = joined(list(self.bands(image, target, progress)))
+        return Image(whole.rgb, whole.alpha, image.color, image.metadata)
 
     def bands(
         self, picture: Picture, target: float | Size, progress: Progress | None = None, shift: Shift | None = None

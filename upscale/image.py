@@ -1,6 +1,6 @@
 """Pictures, in memory or on their way, and the one conversion between stored integers and the networks' floats."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -74,6 +74,14 @@ class Band:
 
     rgb: Array
     alpha: Array | None = None
+
+
+def joined(bands: Sequence[Band]) -> Band:
+    """Bands that follow one another, one at least, as one."""
+    if len(bands) == 1:
+        return bands[0]
+    alphas = [band.alpha for band in bands if band.alpha is not None]
+    return Band(np.concatenate([band.rgb for band in bands]), np.concatenate(alphas) if alphas else None)
 
 
 class Picture(Protocol):

@@ -137,22 +137,20 @@ def _through(
         record.seconds = round(time.perf_counter() - started, 3)
         return Outcome(record)
 
-    written: Future[Outcome] | None = None
     try:
         written = encoders.submit(write)
-        _compute(source, plan, work, handover, progress, record)
-    except AbandonedError:
-        pass  # the writer says why
-    except Exception as error:
-        handover.end(error)
+        try:
+            _compute(source, plan, work, handover, progress, record)
+        except AbandonedError:
+            pass  # the writer says why
+        except Exception as error:
+            handover.end(error)
+        else:
+            handover.end()
+        return written
     except BaseException:
-        handover.end(UpscaleError("interrupted"))
-        if written is not None:
-            written.exception()  # waits until nothing of it is left
+        handover.end(UpscaleError("interrupted"))  # the writer takes away what there is, and `run` waits for it
         raise
-    else:
-        handover.end()
-    return written if written is not None else _known(_failed(record, UpscaleError("not begun"), started))
 
 
 def _note(plan: Planned, work: Work, record: Record) -> None:

@@ -19,10 +19,8 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from upscale.errors import PictureError
-from upscale.image import Band, Header, Picture
+from upscale.image import Band, Header, Picture, joined
 from upscale.media import Source
 from upscale.media.isolated.wire import Message, described, receive, row_bytes, send
 
@@ -112,11 +110,11 @@ def _parts(path: Path, source: Source) -> Iterator[Band]:
         waiting, rows = list[Band](), 0
         for band in _cut(picture, source.header, most):
             if rows + len(band.rgb) > most:
-                yield _joined(waiting)
+                yield joined(waiting)
                 waiting, rows = [], 0
             waiting.append(band)
             rows += len(band.rgb)
-        yield _joined(waiting)
+        yield joined(waiting)
 
 
 def _cut(picture: Picture, header: Header, most: int) -> Iterator[Band]:
@@ -130,13 +128,6 @@ def _cut(picture: Picture, header: Header, most: int) -> Iterator[Band]:
             yield Band(band.rgb[part].copy(), None if band.alpha is None else band.alpha[part].copy())
     if done != header.height:
         raise ValueError(f"{done} rows instead of {header.height}")
-
-
-def _joined(bands: list[Band]) -> Band:
-    if len(bands) == 1:
-        return bands[0]
-    alphas = [band.alpha for band in bands if band.alpha is not None]
-    return Band(np.concatenate([band.rgb for band in bands]), np.concatenate(alphas) if alphas else None)
 
 
 def _pictures(path: Path, source: Source) -> Iterator[Picture]:

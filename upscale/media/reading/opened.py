@@ -15,7 +15,7 @@ from PIL import Image as Pil
 from PIL import UnidentifiedImageError
 
 from upscale.errors import PictureError
-from upscale.image import Animation, Array, Band, Header, Image, Picture
+from upscale.image import Animation, Array, Band, Header, Image, Picture, joined
 from upscale.media.formats import MAX_PIXELS
 from upscale.media.metadata import upright
 
@@ -222,7 +222,7 @@ def turned(bands: Iterator[Band], orientation: int) -> Iterator[Band]:
     if orientation not in range(2, 9):
         yield from bands
         return
-    whole = _joined(list(bands))
+    whole = joined(list(bands))
     yield Band(upright(whole.rgb, orientation), None if whole.alpha is None else upright(whole.alpha, orientation))
 
 
@@ -234,17 +234,10 @@ def gathered(bands: Iterator[Band], rows: int) -> Iterator[Band]:
         parts.append(band)
         count += len(band.rgb)
         if count >= rows:
-            yield _joined(parts)
+            yield joined(parts)
             parts, count = [], 0
     if parts:
-        yield _joined(parts)
-
-
-def _joined(parts: list[Band]) -> Band:
-    if len(parts) == 1:
-        return parts[0]
-    alphas = [part.alpha for part in parts if part.alpha is not None]
-    return Band(np.concatenate([part.rgb for part in parts]), np.concatenate(alphas) if alphas else None)
+        yield joined(parts)
 
 
 def widened(samples: Array, bits: int) -> Array:

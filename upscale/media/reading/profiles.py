@@ -80,22 +80,19 @@ def _plain(cmyk: Array, full: int) -> Array:
     return np.rint(light).astype(cmyk.dtype)
 
 
-@functools.lru_cache(maxsize=2)
-def _transform(icc: bytes) -> ImageCms.ImageCmsTransform:
+def to_srgb_transform(icc: bytes, mode: str) -> ImageCms.ImageCmsTransform:
+    """From a profile's 8-bit pixels of Pillow's `mode` to sRGB: relative colorimetric, with black point compensation."""
     source, target = (_cms.getOpenProfile(io.BytesIO(data)) for data in (icc, srgb_profile()))
-    return ImageCms.buildTransform(
-        source,
-        target,
-        "CMYK",
-        "RGB",
-        ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        ImageCms.Flags.BLACKPOINTCOMPENSATION,
-    )
+    how = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
+    return ImageCms.buildTransform(source, target, mode, "RGB", *how)
+
+
+_of_cmyk = functools.lru_cache(maxsize=2)(functools.partial(to_srgb_transform, mode="CMYK"))
 
 
 def _through(cmyk: Array, icc: bytes) -> Array:
     picture = Pil.frombuffer("CMYK", (cmyk.shape[1], cmyk.shape[0]), np.ascontiguousarray(cmyk), "raw", "CMYK", 0, 1)
-    converted = ImageCms.applyTransform(picture, _transform(icc))
+    converted = ImageCms.applyTransform(picture, _of_cmyk(icc))
     if converted is None:
         raise ValueError("a profile that converts nothing")
     return np.asarray(converted)

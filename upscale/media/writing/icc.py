@@ -4,11 +4,9 @@ Formats: ICC.1:2001-04 (version 2 profiles, matrix/TRC), ICC.1:2022 (parametric 
 11.3.2 (gAMA, cHRM, sRGB, cICP); H.273 (2021) tables 2 and 3 (primaries, transfer). Chromatic adaptation: Bradford.
 """
 
-import io
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +14,8 @@ from PIL import Image as Pil
 from PIL import ImageCms
 
 from upscale.image import Array, Color
-from upscale.media.reading.profiles import srgb_profile
+from upscale.media.reading.profiles import to_srgb_transform
 
-_cms: Any = ImageCms
 _Matrix = npt.NDArray[np.float64]
 _Curve = Callable[[_Matrix], _Matrix]
 
@@ -118,7 +115,7 @@ def to_srgb(icc: bytes) -> Callable[[Array], Array]:
     """What makes 8-bit rows sRGB, (n, width, channels) of a profile's kind with or without alpha: relative colorimetric,
     with black point compensation."""
     gray = icc[16:20] == b"GRAY"
-    transform = _transform(icc, "L" if gray else "RGB")
+    transform = to_srgb_transform(icc, "L" if gray else "RGB")
 
     def convert(rows: Array) -> Array:
         color = np.ascontiguousarray(rows[..., 0] if gray else rows[..., :3])
@@ -134,12 +131,6 @@ def is_srgb(icc: bytes) -> bool:
     cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(16, -1, 3)
     levels = np.arange(256, dtype=np.uint8)[None, :, None] if icc[16:20] == b"GRAY" else cube
     return bool(np.abs(to_srgb(icc)(levels).astype(int) - levels).max() <= 1)
-
-
-def _transform(icc: bytes, mode: str) -> ImageCms.ImageCmsTransform:
-    source, target = (_cms.getOpenProfile(io.BytesIO(data)) for data in (icc, srgb_profile()))
-    how = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
-    return ImageCms.buildTransform(source, target, mode, "RGB", *how)
 
 
 def for_channels(icc: bytes, gray: bool) -> bytes | None:
