@@ -21,7 +21,7 @@ from PIL import Image as Pil
 from PIL import ImageCms
 
 import upscale
-from upscale import cli
+from upscale import cli, workshop
 from upscale.checkpoint import Checkpoint, write_safetensors
 from upscale.engines.machine import has_openvino
 from upscale.spec import ModelSpec
@@ -459,7 +459,7 @@ def test_wish_27_json_is_one_record_per_input_and_nothing_else(place: Path, call
     assert [record["input"] for record in records] == ["a.png", "b.png", "c.png", "missing.png"]
     assert [record["status"] for record in records] == ["done", "failed", "failed", "failed"]
     wanted = {"input", "output", "status", "model", "scale", "input_size", "output_size", "seconds", "device", "engine"}
-    wanted |= {"precision", "bands", "warnings", "error", "frames", "color_shift", "color_shift_largest"}
+    wanted |= {"precision", "bands", "warnings", "error", "frames", "color_shift", "color_shift_largest", "video"}
     assert wanted == {field.name for field in fields(Record)}
     assert all(record.keys() == wanted for record in records)
     first = records[0]
@@ -590,7 +590,7 @@ def test_an_interrupt_anywhere_is_130(
         raise KeyboardInterrupt
 
     save("a.png", make_photo(5, 6))
-    monkeypatch.setattr(cli, "_enlarger", interrupted)
+    monkeypatch.setattr(workshop.Workshop, "_work", interrupted)
     result = call("a.png")
     assert result.code == 130
     assert result.err.strip() == "upscale: interrupted; finished files are kept"

@@ -15,6 +15,7 @@ from upscale.errors import OutputError, PictureError
 from upscale.media.folder import Places, Task, tasks
 from upscale.media.formats import AVIF, BY_SUFFIX, JPEG, PNG
 from upscale.media.listing import STREAM
+from upscale.media.video.containers import WEBM
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="pipes and links as on POSIX systems")
 
@@ -88,7 +89,7 @@ def test_several_inputs_never_go_into_one_file(place: Path, inputs: tuple[str, .
     assert sorted(path.name for path in place.iterdir()) == ["a.png", "b.png"]
 
 
-@pytest.mark.parametrize("name", ["out.exr", "out.dng", "out.mp4", "out.PSD"])
+@pytest.mark.parametrize("name", ["out.exr", "out.dng", "out.PSD"])
 def test_an_output_of_another_format_is_refused_not_made_a_folder(place: Path, name: str) -> None:
     make("a.png")
     (fault,) = faults(planned("a.png", out=name))
@@ -97,10 +98,31 @@ def test_an_output_of_another_format_is_refused_not_made_a_folder(place: Path, n
     assert not Path(name).exists()
 
 
-def test_row_34_only_pictures_of_a_folder_are_meant(place: Path) -> None:
+def test_row_34_only_pictures_and_videos_of_a_folder_are_meant(place: Path) -> None:
     make("in/b.png", "in/a.JPG", "in/notes.txt", "in/Thumbs.db", "in/movie.mp4", "in/sub/c.png")
     Path("in/folder.png").mkdir()
-    assert pairs(planned("in")) == [("in/a.JPG", "in_x4/a.JPG"), ("in/b.png", "in_x4/b.png")]
+    found = [("in/a.JPG", "in_x4/a.JPG"), ("in/b.png", "in_x4/b.png"), ("in/movie.mp4", "in_x4/movie.mp4")]
+    assert pairs(planned("in")) == found
+
+
+def test_a_video_keeps_its_container_where_that_is_written_and_else_becomes_matroska(place: Path) -> None:
+    make("a.MP4", "b.avi", "c.webm", "d.mov", "e.ts", "f.m4v", "g.png")
+    names = ["a.MP4", "b.avi", "c.webm", "d.mov", "e.ts", "f.m4v", "g.png"]
+    targets = [target for _, target in pairs(planned(*names))]
+    assert targets == ["a_x4.MP4", "b_x4.mkv", "c_x4.webm", "d_x4.mov", "e_x4.mkv", "f_x4.m4v", "g_x4.png"]
+    targets = [target for _, target in pairs(planned(*names, codec="prores"))]
+    assert targets == ["a_x4.mkv", "b_x4.mkv", "c_x4.mkv", "d_x4.mov", "e_x4.mkv", "f_x4.mkv", "g_x4.png"]
+    targets = [target for _, target in pairs(planned(*names, container=WEBM, format=JPEG))]
+    assert targets == [f"{name}_x4.webm" for name in "abcdef"] + ["g_x4.jpg"]
+
+
+def test_a_video_and_a_picture_are_not_called_like_one_another(place: Path) -> None:
+    make("a.mp4", "b.png")
+    assert faults(planned("a.mp4", out="x.png")) == ["x.png: no video can be so called; use .mp4, .mkv, .webm or .mov"]
+    assert faults(planned("b.png", out="x.mp4")) == [
+        "x.mp4: one picture makes no video; use -o with .png, or a folder of pictures"
+    ]
+    assert faults(planned("a.mp4", out="x.avi")) == ["x.avi: no video can be so called; use .mp4, .mkv, .webm or .mov"]
 
 
 def test_wish_20_recursion_mirrors_the_tree(place: Path) -> None:
@@ -168,11 +190,11 @@ def test_a_pattern_without_matches_is_a_missing_file(place: Path) -> None:
 
 
 def test_row_34_what_is_missing_or_unusable_is_told_and_the_rest_goes_on(place: Path) -> None:
-    make("good.png", "notes.txt", "film.mp4", "noext")
+    make("good.png", "notes.txt", "film.mp3", "noext")
     Path("broken.png").symlink_to("nowhere.png")
     Path("loop.png").symlink_to("loop.png")
     Path("empty").mkdir()
-    names = ["missing.png", "notes.txt", "film.mp4", "noext", "broken.png", "loop.png", "empty", "x" * 300 + ".png"]
+    names = ["missing.png", "notes.txt", "film.mp3", "noext", "broken.png", "loop.png", "empty", "x" * 300 + ".png"]
     found = planned(*names, "good.png")
     assert found[-1] == Task(Path("good.png"), Path("good_x4.png"), root=Path())
     told = ["no such file", "supported", "supported", "supported", "gone", "cannot be read", "no pictures", "too long"]

@@ -24,7 +24,7 @@ _ROWS = 16
 Wrap = Literal["none", "x", "y", "xy"]
 
 Network = Callable[[Iterator[Floats], npt.DTypeLike], Iterator[Array]]
-"""Rows of the surrounded picture → rows `Frame.factor` times as large, clipped to [0, 1], in the dtype asked for; with
+"""Rows of the surrounded picture → rows `Geometry.factor` times as large, clipped to [0, 1], in the dtype asked for; with
 float16, floats of any size that are as exact as an 8-bit result needs."""
 
 
@@ -50,7 +50,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class Geometry:
     """A picture's sides, those with what wrapping puts around it, and where the result lies in the network's output."""
 
     width: int
@@ -81,15 +81,15 @@ class Frame:
         return Box(around.top * factor, around.left * factor, self.height * factor, self.width * factor)
 
 
-def frame(size: tuple[int, int], out: tuple[int, int], factor: int, wrap: Wrap) -> Frame:
+def geometry_of(size: tuple[int, int], out: tuple[int, int], factor: int, wrap: Wrap) -> Geometry:
     """`size` and `out` are (width, height); `factor` is what all passes of the network enlarge, 0 for no network."""
     x, y = WRAP_PADDING * ("x" in wrap), WRAP_PADDING * ("y" in wrap)
-    return Frame(*size, *out, factor, Padding(x, x, y, y, "x" in wrap, "y" in wrap))
+    return Geometry(*size, *out, factor, Padding(x, x, y, y, "x" in wrap, "y" in wrap))
 
 
 def enlarged(
     picture: Picture,
-    frame: Frame,
+    geometry: Geometry,
     settings: Settings,
     network: Network,
     mask_network: Network | None,
@@ -99,16 +99,16 @@ def enlarged(
     """The finished rows, of the picture's dtype, in bands. `gray`: all three channels shall be equal. Without
     `mask_network` transparency is interpolated."""
     dtype, has_alpha = picture.header.dtype, picture.header.alpha
-    rows = padded(_floats(picture), frame.around)
+    rows = padded(_floats(picture), geometry.around)
     if not has_alpha:
-        yield from (Band(rgb) for rgb in _colors(rows, frame, settings, network, gray, dtype, shift))
+        yield from (Band(rgb) for rgb in _colors(rows, geometry, settings, network, gray, dtype, shift))
         return
     rows, alphas = split(rows, 2)
-    visible = bled(rows, frame.high) if settings.bleed else (band[..., :3] for band in rows)
-    colors = _colors(visible, frame, settings, network, gray, dtype, shift)
-    alpha = RowReader(_mask((band[..., 3:] for band in alphas), frame, settings, mask_network, dtype))
+    visible = bled(rows, geometry.high) if settings.bleed else (band[..., :3] for band in rows)
+    colors = _colors(visible, geometry, settings, network, gray, dtype, shift)
+    alpha = RowReader(_mask((band[..., 3:] for band in alphas), geometry, settings, mask_network, dtype))
     for rgb in colors:
-        yield Band(rgb, from_float(alpha.read(rgb.shape[0])[..., 0], dtype))
+        yield Band(rgb, from_float(alpha.read(rgb.shape[0])[..., 0], _kept(dtype)))
 
 
 def _floats(picture: Picture) -> Iterator[Floats]:
@@ -122,48 +122,50 @@ def _floats(picture: Picture) -> Iterator[Floats]:
 
 def _colors(
     visible: Iterator[Floats],
-    frame: Frame,
+    geometry: Geometry,
     settings: Settings,
     network: Network,
     gray: bool,
     dtype: np.dtype[np.generic],
     shift: Shift,
 ) -> Iterator[Array]:
-    if not frame.factor:
-        return _rounded(_resized(visible, 1, frame), gray, dtype)
+    if not geometry.factor:
+        return _rounded(_resized(visible, 1, geometry), gray, dtype)
     blended = settings.strength < 1
-    if frame.exact and not (settings.color_fix or blended or gray or settings.tta):
-        return cropped(network(visible, dtype), *_edges(frame.box(frame.factor)))
+    if geometry.exact and not (settings.color_fix or blended or gray or settings.tta):
+        return cropped(network(visible, dtype), *_edges(geometry.box(geometry.factor)))
     originals: list[Iterator[Floats]] = []
     if settings.color_fix or blended:
         visible, *originals = split(visible, 1 + settings.color_fix + blended)
     result: Iterator[Floats] = network(visible, _unrounded(dtype))
     if settings.color_fix:
-        result = fixed(result, originals.pop(), frame.high, frame.factor, shift)
-    result = _resized(result, frame.factor, frame)
+        result = fixed(result, originals.pop(), geometry.high, geometry.factor, shift)
+    result = _resized(result, geometry.factor, geometry)
     if blended:
-        result = _blended(result, _resized(originals.pop(), 1, frame), settings.strength)
+        result = _blended(result, _resized(originals.pop(), 1, geometry), settings.strength)
     return _rounded(result, gray, dtype)
 
 
 def _mask(
-    rows: Iterator[Floats], frame: Frame, settings: Settings, network: Network | None, dtype: np.dtype[np.generic]
+    rows: Iterator[Floats], geometry: Geometry, settings: Settings, network: Network | None, dtype: np.dtype[np.generic]
 ) -> Iterator[Floats]:
     """Rows (n, w, 1) of transparency in the final size."""
-    if network is None or not frame.factor:
-        return _resized(rows, 1, frame, catmull_rom)
+    if network is None or not geometry.factor:
+        return _resized(rows, 1, geometry, catmull_rom)
     seen, limits, *originals = split(rows, 2 + (settings.strength < 1))
     result = network((band.repeat(3, axis=2) for band in seen), _unrounded(dtype))
-    result = _resized(limited(result, limits, frame.high, frame.factor), frame.factor, frame, catmull_rom)
-    return _blended(result, _resized(originals[0], 1, frame, catmull_rom), settings.strength) if originals else result
+    result = _resized(limited(result, limits, geometry.high, geometry.factor), geometry.factor, geometry, catmull_rom)
+    return (
+        _blended(result, _resized(originals[0], 1, geometry, catmull_rom), settings.strength) if originals else result
+    )
 
 
-def _resized(rows: Iterator[Floats], factor: int, frame: Frame, kernel: Kernel = lanczos) -> Iterator[Floats]:
+def _resized(rows: Iterator[Floats], factor: int, geometry: Geometry, kernel: Kernel = lanczos) -> Iterator[Floats]:
     """The wanted part of rows that are `factor` times the surrounded picture, in the final size."""
-    box = frame.box(factor)
-    if (box.width, box.height) == (frame.out_width, frame.out_height):
+    box = geometry.box(factor)
+    if (box.width, box.height) == (geometry.out_width, geometry.out_height):
         return cropped(rows, *_edges(box))
-    size, out = (frame.high * factor, frame.wide * factor), (frame.out_height, frame.out_width)
+    size, out = (geometry.high * factor, geometry.wide * factor), (geometry.out_height, geometry.out_width)
     return resampled(rows, size, out, kernel, box)
 
 
@@ -188,4 +190,9 @@ def _rounded(rows: Iterator[Floats], gray: bool, dtype: np.dtype[np.generic]) ->
     for band in rows:
         if gray:
             band = np.broadcast_to(band.mean(axis=2, keepdims=True, dtype=np.float32), band.shape)
-        yield from_float(band, dtype)
+        yield from_float(band, _kept(dtype))
+
+
+def _kept(dtype: np.dtype[np.generic]) -> npt.DTypeLike:
+    """float16 stands for floats that need not be exact: to make them short would take time and win nothing."""
+    return np.float32 if dtype == np.float16 else dtype

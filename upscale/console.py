@@ -12,8 +12,9 @@ from upscale.errors import OutputError
 from upscale.options import Options
 
 if TYPE_CHECKING:
+    from upscale.filmplan import FilmPlan
     from upscale.media.folder import Task
-    from upscale.work import Outcome, Planned
+    from upscale.work import Outcome, Planned, Record
 
 
 class Console:
@@ -46,7 +47,7 @@ class Console:
             self._failed(outcome)
         elif record.output_size and record.input_size:
             sizes = "{}×{} → {}×{}".format(*record.input_size, *record.output_size)
-            self.say(f"{record.output}: {sizes} in {record.seconds:.1f} s")
+            self.say(f"{record.output}: {sizes}{_frames(record)} in {record.seconds:.1f} s")
 
     def failures(self, outcomes: "Sequence[Outcome]") -> bool:
         """Lists them where there were several inputs; whether there are any."""
@@ -61,7 +62,7 @@ class Console:
         job, bands = plan.job, [{"rows": part.rows, "tail_rows": part.tail_rows} for part in plan.job.plans]
         if self._options.json:
             sizes = {
-                "input_size": [job.frame.width, job.frame.height],
+                "input_size": [job.geometry.width, job.geometry.height],
                 "output_size": [job.out_width, job.out_height],
                 "frames": plan.frames,
             }
@@ -71,8 +72,29 @@ class Console:
             return
         cut = "; ".join(f"bands of {part['rows']} rows, tail {part['tail_rows']}" for part in bands) or "no network"
         frames = f"{plan.frames} frames of " if plan.frames > 1 else ""
-        sizes = f"{job.frame.width}×{job.frame.height} → {job.out_width}×{job.out_height}"
+        sizes = f"{job.geometry.width}×{job.geometry.height} → {job.out_width}×{job.out_height}"
         self._record(f"{task.source} → {task.target}: {frames}{sizes}, {cut}, about {plan.bytes_needed / 1e6:,.0f} MB")
+        for warning in plan.warnings:
+            self.warn(f"{task.target}: {warning}")
+
+    def film_plan(self, task: "Task", plan: "FilmPlan") -> None:
+        encoding, geometry, info = plan.encoding, plan.job.geometry, plan.info
+        if self._options.json:
+            sizes = {"input_size": [geometry.width, geometry.height], "output_size": [encoding.width, encoding.height]}
+            how = {
+                "frames": info.frames,
+                "seconds": info.seconds,
+                "codec": encoding.codec.name,
+                "warnings": plan.warnings,
+            }
+            names = {"input": str(task.source), "output": str(task.target), "status": "planned"}
+            self._record(json.dumps({**names, **sizes, **how, "pix_fmt": encoding.pixel_format}))
+            return
+        frames = f"{info.frames} frames" if info.frames else f"{info.seconds or 0:.1f} s"
+        sizes = f"{geometry.width}×{geometry.height} → {encoding.width}×{encoding.height}"
+        streams = f", {sum(one.how != 'drop' for one in plan.carried)} other streams" if plan.carried else ""
+        how = f"{encoding.codec.name} {encoding.pixel_format} in {plan.container.name}{streams}"
+        self._record(f"{task.source} → {task.target}: {frames} of {sizes}, {how}")
         for warning in plan.warnings:
             self.warn(f"{task.target}: {warning}")
 
@@ -91,6 +113,14 @@ class Console:
             click.echo(_harmless(text))
         except OSError as error:
             raise OutputError(f"stdout takes no more ({error.strerror}); send it to a file with room") from error
+
+
+def _frames(record: "Record") -> str:
+    """Of a video: how many frames, how fast."""
+    if record.video is None:
+        return ""
+    same = f", {record.video['same']} of them as the one before" if record.video["same"] else ""
+    return f", {record.frames} frames{same}, {record.video['fps'] or 0:.2f} a second,"
 
 
 def tell(text: str) -> None:

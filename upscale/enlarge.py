@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from upscale.bands import Plan
-from upscale.chain import Frame, Settings, enlarged, frame
-from upscale.checkpoint import Checkpoint
+from upscale.chain import Geometry, Settings, enlarged, geometry_of
+from upscale.checkpoint import Checkpoint, digest
 from upscale.colorfix import Shift
 from upscale.engines import Engine, Progress
 from upscale.engines.choose import Wish, choose, open_engine
@@ -43,7 +43,7 @@ class Job:
     `bytes_needed`: for the network, beside the picture; `bytes_whole`: for pictures that must be whole in memory.
     """
 
-    frame: Frame
+    geometry: Geometry
     passes: int
     plans: tuple[Plan, ...]
     mask_plans: tuple[Plan, ...]
@@ -52,11 +52,11 @@ class Job:
 
     @property
     def out_width(self) -> int:
-        return self.frame.out_width
+        return self.geometry.out_width
 
     @property
     def out_height(self) -> int:
-        return self.frame.out_height
+        return self.geometry.out_height
 
 
 class Enlarger:
@@ -91,6 +91,11 @@ class Enlarger:
     def scale(self) -> int:
         return self._checkpoint.spec.scale
 
+    @property
+    def digest(self) -> str:
+        """Changes with the network or any of its parameters."""
+        return digest(self._checkpoint)
+
     def job(
         self, width: int, height: int, target: float | Size, dtype: npt.DTypeLike = np.uint8, alpha: bool = False
     ) -> Job:
@@ -101,11 +106,11 @@ class Enlarger:
         count = passes(self._ratio(width, height, size, out), self.scale)
         if self.settings.strength == 0:
             count = 0
-        frames = frame((width, height), out, self.scale**count if count else 0, self.settings.wrap)
+        geometry = geometry_of((width, height), out, self.scale**count if count else 0, self.settings.wrap)
         runs = 2 if alpha and self.settings.bleed else 1
-        rungs = self._rungs(frames.wide, frames.high, count, np.dtype(dtype), runs)
+        rungs = self._rungs(geometry.wide, geometry.high, count, np.dtype(dtype), runs)
         plans, need = tuple(plan for plan, _ in rungs), sum(need for _, need in rungs)
-        return Job(frames, count, plans[:count], plans[count:], need, self._whole(frames, runs))
+        return Job(geometry, count, plans[:count], plans[count:], need, self._whole(geometry, runs))
 
     def enlarge(self, image: Image, target: float | Size, progress: Progress | None = None) -> Image:
         """The whole result in memory."""
@@ -128,7 +133,7 @@ class Enlarger:
             network = partial(self._network, job, job.plans, progress)
             masks = partial(self._network, job, job.mask_plans, None) if job.mask_plans else None
             try:
-                rows = enlarged(picture, job.frame, self.settings, network, masks, gray, attempt)
+                rows = enlarged(picture, job.geometry, self.settings, network, masks, gray, attempt)
                 for band in _after(done, rows):
                     done += band.rgb.shape[0]
                     yield band
@@ -153,7 +158,7 @@ class Enlarger:
         dtype: npt.DTypeLike,
     ) -> Iterator[Array]:
         """All passes over a surrounded picture; see chain.Network."""
-        wide, high = job.frame.wide, job.frame.high
+        wide, high = job.geometry.wide, job.geometry.high
         if not self.settings.tta:
             return self._passes(rows, wide, high, plans, dtype, progress)
         turned = tuple(plan for plan, _ in self._rungs(high, wide, job.passes, np.dtype(dtype)))
@@ -162,7 +167,7 @@ class Enlarger:
             share = None if progress is None else partial(_told, progress, number)
             return self._passes(rows, width, height, plans if width == wide else turned, dtype, share)
 
-        return averaged(rows, job.frame.factor, version)
+        return averaged(rows, job.geometry.factor, version)
 
     def _passes(
         self,
@@ -194,11 +199,11 @@ class Enlarger:
         finished = self.engine.run(padded(rows, pad), wide, high, plan, dtype, progress)
         return cropped(finished, pad.top * s, pad.left * s, height * s, width * s)
 
-    def _whole(self, frame: Frame, runs: int) -> int:
+    def _whole(self, geometry: Geometry, runs: int) -> int:
         """Bytes of pictures that cannot come in bands: wrapping needs the last rows first, the mean of eight all rows."""
-        values = 12 * frame.wide * frame.high  # three float32 each
-        wrapped = values * 2 if frame.around.wrap_y else 0
-        return wrapped + (runs * values * (1 + 2 * frame.factor**2) if self.settings.tta and frame.factor else 0)
+        values = 12 * geometry.wide * geometry.high  # three float32 each
+        wrapped = values * 2 if geometry.around.wrap_y else 0
+        return wrapped + (runs * values * (1 + 2 * geometry.factor**2) if self.settings.tta and geometry.factor else 0)
 
     def _ratio(self, width: int, height: int, size: Size, out: tuple[int, int]) -> float:
         """How much larger the network must make it; the exact scale where there is one, free of rounded sides."""

@@ -9,6 +9,10 @@ class PictureError(UpscaleError):
     """A picture cannot be read, or is of a kind that is not supported."""
 
 
+class VideoError(UpscaleError):
+    """A video cannot be read, or is of a kind that is not supported."""
+
+
 class OutputError(UpscaleError):
     """A result cannot be written."""
 

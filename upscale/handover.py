@@ -1,10 +1,11 @@
-"""Bands on their way from the thread that computes them to the one that writes them, never many at once."""
+"""What is on its way from the thread that makes it to the one that takes it, never much at once."""
 
 import threading
 from collections import deque
 from collections.abc import Iterator
 from itertools import groupby
 from operator import itemgetter
+from typing import Generic, TypeVar
 
 from upscale.errors import UpscaleError
 from upscale.image import Band
@@ -18,26 +19,29 @@ class AbandonedError(UpscaleError):
     """Whoever was to write the bands has given up; its own error says why."""
 
 
-class Handover:
-    """A queue of bands with room for `limit` bytes, one band at least. One thread gives, another takes."""
+Item = TypeVar("Item")
+
+
+class Channel(Generic[Item]):
+    """A queue with room for `limit` bytes, one item at least. One thread gives, another takes."""
 
     def __init__(self, limit: int = _LIMIT) -> None:
         self._limit = limit
-        self._held: deque[tuple[int, Band]] = deque()
+        self._held: deque[tuple[Item, int]] = deque()
         self._bytes = 0
         self._changed = threading.Condition()
         self._ended = self._abandoned = False
         self._error: BaseException | None = None
 
-    def give(self, frame: int, band: Band) -> None:
-        """A band of frame number `frame`. Waits while the queue is full; raises AbandonedError when nobody takes it."""
+    def put(self, item: Item, size: int) -> None:
+        """An item of so many bytes. Waits while the queue is full; raises AbandonedError when nobody takes it."""
         with self._changed:
             while self._bytes >= self._limit and not self._abandoned:
                 self._changed.wait(_LOOK)
             if self._abandoned:
-                raise AbandonedError("nobody writes these bands")
-            self._held.append((frame, band))
-            self._bytes += _size(band)
+                raise AbandonedError("nobody takes these")
+            self._held.append((item, size))
+            self._bytes += size
             self._changed.notify_all()
 
     def end(self, error: BaseException | None = None) -> None:
@@ -53,12 +57,8 @@ class Handover:
             self._held.clear()
             self._changed.notify_all()
 
-    def frames(self) -> Iterator[Iterator[Band]]:
-        """For the taker: each frame's bands. What it leaves of a frame is skipped with the next one."""
-        for _, items in groupby(self._taken(), key=itemgetter(0)):
-            yield map(itemgetter(1), items)
-
-    def _taken(self) -> Iterator[tuple[int, Band]]:
+    def taken(self) -> Iterator[Item]:
+        """For the taker: all items, until the end."""
         while True:
             with self._changed:
                 while not self._held and not self._ended:
@@ -67,10 +67,23 @@ class Handover:
                     if self._error is not None:
                         raise self._error
                     return
-                item = self._held.popleft()
-                self._bytes -= _size(item[1])
+                item, size = self._held.popleft()
+                self._bytes -= size
                 self._changed.notify_all()
             yield item
+
+
+class Handover(Channel[tuple[int, Band]]):
+    """For the bands of pictures."""
+
+    def give(self, frame: int, band: Band) -> None:
+        """A band of frame number `frame`; see `put`."""
+        self.put((frame, band), _size(band))
+
+    def frames(self) -> Iterator[Iterator[Band]]:
+        """For the taker: each frame's bands. What it leaves of a frame is skipped with the next one."""
+        for _, items in groupby(self.taken(), key=itemgetter(0)):
+            yield map(itemgetter(1), items)
 
 
 def _size(band: Band) -> int:

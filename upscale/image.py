@@ -22,7 +22,8 @@ _FULL: dict[Any, float] = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535
 class Color:
     """What a file said about its pixels. Carried along; nothing here changes a value.
 
-    `depth`: bits of a channel in the file, 1 to 16. `chunks`: what a PNG says of its color beside or instead of an ICC
+    `depth`: bits of a channel in the file, 1 to 16. `chroma_location`: where a video's chroma samples lie (H.273): left,
+    center, topleft, top, bottomleft, bottom. `chunks`: what a PNG says of its color beside or instead of an ICC
     profile (gAMA, cHRM, sRGB, cICP), as (name, content) in the file's order.
     """
 
@@ -34,6 +35,7 @@ class Color:
     full_range: bool = True
     icc: bytes | None = None
     chunks: tuple[tuple[str, bytes], ...] = ()
+    chroma_location: str = "left"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,8 @@ class Metadata:
 class Header:
     """A picture without its pixels: sides in pixels as it is meant to be seen (upright), and how its pixels come.
 
-    `dtype` is uint8, uint16 or float32. Gray pictures come as three equal channels too, and say so in `color.gray`.
+    `dtype` is uint8, uint16 or float32; or float16 for floats, of 16 or 32 bits, whose result need be no more exact than 8 bits
+    (a video's frames). Gray pictures come as three equal channels too, and say so in `color.gray`.
     """
 
     width: int

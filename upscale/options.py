@@ -10,8 +10,10 @@ import click
 
 from upscale.errors import UpscaleError
 from upscale.sizes import LARGEST_FACTOR, SMALLEST_SCALE, Size
+from upscale.video_options import VIDEO_FORMATS, VIDEO_GROUP, video_wishes
+from upscale.wishes import VideoWishes
 
-FORMAT_NAMES = ("png", "jpg", "webp", "avif", "tif", "bmp", "ppm", "jp2", "gif", "heic", "jxl")
+FORMAT_NAMES = ("png", "jpg", "webp", "avif", "tif", "bmp", "ppm", "jp2", "gif", "heic", "jxl", *VIDEO_FORMATS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,7 @@ class Options:
     inputs: tuple[str, ...]
     out: Path | None
     size: Size | None
-    model: str
+    model: str | None
     denoise: float | None
     strength: float
     color_fix: bool
@@ -44,6 +46,7 @@ class Options:
     dry_run: bool
     verbose: int
     quiet: bool
+    video: VideoWishes
 
 
 def options(**values: Any) -> Options:
@@ -60,7 +63,7 @@ def options(**values: Any) -> Options:
         size = Size(**given) if given else None
     except ValueError as error:
         raise click.UsageError("use one of --scale, --size, --width, --height (or both) and --fit") from error
-    return Options(size=size, **values)
+    return Options(size=size, video=video_wishes(values), **values)
 
 
 def _only(other: int | None, name: str, side: int) -> int:
@@ -131,7 +134,9 @@ _GROUP = [
     click.option("--width", type=_SIDE, help="Width of the results; heights follow."),
     click.option("--height", type=_SIDE, help="Height of the results; widths follow."),
     click.option("--fit", type=_SIDE, help="Longer side of the results."),
-    click.option("--model", default="x4plus", show_default=True, help="A name (`upscale-models list`) or a file."),
+    click.option(
+        "--model", help="A name (`upscale-models list`) or a file. [default: x4plus, for videos animevideov3]"
+    ),
     click.option("--denoise", type=_Number(0, 1), help="How strongly noise is removed; only with general-x4v3."),
     click.option(
         "--strength",
@@ -198,8 +203,20 @@ _GROUP = [
 ]
 
 
+class Command(click.Command):
+    """With the options for videos under a heading of their own."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        count = len(VIDEO_GROUP)
+        rows = [row for param in self.get_params(ctx) if (row := param.get_help_record(ctx)) is not None]
+        own, rest = rows[len(_GROUP) - 1 :][:count], rows[: len(_GROUP) - 1] + rows[len(_GROUP) - 1 + count :]
+        for heading, part in (("Options", rest), ("Videos", own)):
+            with formatter.section(heading):
+                formatter.write_dl(part)
+
+
 def declared(command: Callable[..., Any]) -> Callable[..., Any]:
     """Gives a command all of these options, in this order."""
-    for option in reversed(_GROUP):
+    for option in reversed([*_GROUP, *VIDEO_GROUP]):
         command = option(command)
     return command

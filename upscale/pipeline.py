@@ -16,17 +16,19 @@ from upscale.errors import OutputError, UpscaleError
 from upscale.files import clear_stale
 from upscale.handover import AbandonedError, Handover
 from upscale.image import Animation
-from upscale.manifest import foreign
 from upscale.media import Source
 from upscale.media.folder import Task
 from upscale.media.writing.encode import save
-from upscale.work import Outcome, Planned, Record, Work, place_of, plan_of, record_of
+from upscale.work import Outcome, Planned, Record, Work, failed, place_of, plan_of, record_of, to_do
 
 _ENCODING_BEHIND = 2
 """Pictures that may wait to be written while the next one is enlarged."""
 
 _WORTH_SAYING = 1 << 30
 """Bytes of memory for one result."""
+
+_LARGE = 100_000_000
+"""Pixels of a result whose memory is worth a fifth of the time."""
 
 _SUSPICIOUS_SHIFT = 8.0
 """Mean correction in levels, past which the color fix may be hiding a fault."""
@@ -72,22 +74,12 @@ def _finished(outcome: "Future[Outcome]") -> Outcome:
 
 def failure(task: Task, error: UpscaleError | None = None) -> Outcome:
     """The outcome of a task that cannot even be begun."""
-    return _failed(record_of(task), error or task.error or UpscaleError(f"{task.source}: failed"), time.perf_counter())
+    return failed(record_of(task), error or task.error or UpscaleError(f"{task.source}: failed"), time.perf_counter())
 
 
 def _open(task: Task, work: Work) -> Source | None:
     """The opened file, or None where its result is finished already."""
-    if task.error is not None:
-        raise task.error
-    manifest = work.manifest(task)
-    if manifest is not None:
-        verdict = manifest.verdict(task) if work.resume else "new"
-        if verdict == "finished":
-            return None
-        if verdict == "foreign" and not work.overwrite:
-            raise foreign(task)
-        manifest.begin(task)
-    return work.decoder.open(task.source)
+    return work.decoder.open(task.source) if to_do(task, work) else None
 
 
 def _close(ahead: "Future[Source | None] | None") -> None:
@@ -113,7 +105,7 @@ def _enlarge(
         with source:
             return _through(task, source, work, encoders, progress, record, started)
     except Exception as error:
-        return _known(_failed(record, error, started))  # any fault is this one file's, and the batch goes on
+        return _known(failed(record, error, started))  # any fault is this one file's, and the batch goes on
 
 
 def _through(
@@ -133,7 +125,7 @@ def _through(
             _save(task, plan, source.animation, handover, work)
         except Exception as error:
             handover.abandon()
-            return _failed(record, error, started)
+            return failed(record, error, started)
         record.seconds = round(time.perf_counter() - started, 3)
         return Outcome(record)
 
@@ -154,12 +146,14 @@ def _through(
 
 
 def _note(plan: Planned, work: Work, record: Record) -> None:
-    frame = plan.job.frame
-    record.model, record.input_size = work.enlarger.model, (frame.width, frame.height)
-    record.output_size = frame.out_width, frame.out_height
-    record.scale = round(max(frame.out_width / frame.width, frame.out_height / frame.height), 4)
+    geometry = plan.job.geometry
+    record.model, record.input_size = work.enlarger.model, (geometry.width, geometry.height)
+    record.output_size = geometry.out_width, geometry.out_height
+    record.scale = round(max(geometry.out_width / geometry.width, geometry.out_height / geometry.height), 4)
     record.frames = plan.frames
     record.warnings += plan.warnings
+    if geometry.out_width * geometry.out_height > _LARGE:
+        work.before_large()
     if plan.bytes_to_write > _WORTH_SAYING:
         need, kind = plan.bytes_to_write / 1e9, plan.encoding.format.name
         work.report(f"{record.output}: {kind} is written in one piece and needs {need:.1f} GB of memory")
@@ -214,11 +208,3 @@ def _known(outcome: Outcome) -> "Future[Outcome]":
     known: Future[Outcome] = Future()
     known.set_result(outcome)
     return known
-
-
-def _failed(record: Record, error: Exception, started: float) -> Outcome:
-    record.status, record.seconds = "failed", round(time.perf_counter() - started, 3)
-    known = isinstance(error, UpscaleError)
-    text = str(error) if known else f"{record.input}: {type(error).__name__}: {error}"
-    record.error = " ".join(text.split())
-    return Outcome(record, error)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from upscale.engines import Progress
 
 if TYPE_CHECKING:
+    from upscale.film import FilmProgress, Progressed
     from upscale.media.folder import Task
     from upscale.work import Record
 
@@ -44,11 +45,31 @@ class Bars:
 
         return told
 
+    def film(self, task: "Task") -> "FilmProgress | None":
+        """The progress of one video's bar: frames, frames a second, what is left, and where the time goes."""
+        if self._quiet:
+            return None
+        from tqdm import tqdm
+
+        self._close_picture()
+        bar: Any = tqdm(desc=task.source.name[-40:], position=1, leave=False, unit="frame", dynamic_ncols=True)
+        self._picture = bar
+
+        def told(done: "Progressed") -> None:
+            bar.total = done.total
+            bar.initial = done.kept
+            busy = sum(done.busy.values()) or 1.0
+            shares = ", ".join(f"{name} {seconds / busy:.0%}" for name, seconds in done.busy.items())
+            bar.set_postfix_str(shares, refresh=False)
+            bar.update(done.kept + done.frames - bar.n)
+
+        return told
+
     def finished(self, record: "Record") -> None:
         if self._quiet:
             return
         if record.output_size and record.status == "done":
-            self._pixels += record.output_size[0] * record.output_size[1]
+            self._pixels += record.output_size[0] * record.output_size[1] * record.frames
         elapsed = self._files.format_dict["elapsed"] or 1e-9
         self._files.set_postfix_str(f"{self._pixels / elapsed / 1e6:.2f} Mpixel/s out")
         self._files.update()

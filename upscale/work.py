@@ -1,15 +1,16 @@
 """What shall be done to inputs, what it means for one of them, and what became of it."""
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from upscale.engines.machine import free_bytes
 from upscale.enlarge import Enlarger, Job
 from upscale.errors import OutputError, PictureError, UpscaleError
 from upscale.image import Header
-from upscale.manifest import Manifest
+from upscale.manifest import Manifest, foreign
 from upscale.media import Source
 from upscale.media.folder import Task
 from upscale.media.formats import Format, format_of
@@ -18,6 +19,9 @@ from upscale.media.isolated.wire import Opened
 from upscale.media.reading.sniff import HEAD, sniff
 from upscale.media.writing.encode import Encoding, bytes_needed, losses
 from upscale.sizes import Size
+
+if TYPE_CHECKING:
+    from upscale.wishes import VideoWishes
 
 Status = Literal["done", "skipped", "failed"]
 
@@ -44,6 +48,7 @@ class Record:
     color_shift: float | None = None
     color_shift_largest: float | None = None
     warnings: list[str] = field(default_factory=list[str])
+    video: dict[str, Any] | None = None
     error: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -63,7 +68,8 @@ class Work:
     """What is done to every input, the same for one and for a thousand.
 
     `format`: of all results; else each one's name decides. `manifests`: by the folder they are responsible for.
-    `report` is told what somebody should know before the work on a picture begins.
+    `before_large` is called before the work on a large picture. `report` is told what somebody should know before the work on
+    a picture begins. `video`: what is asked for of videos.
     """
 
     enlarger: Enlarger
@@ -77,6 +83,8 @@ class Work:
     manifests: dict[Path, Manifest] = field(default_factory=dict[Path, Manifest])
     stdout: BinaryIO | None = None
     report: Callable[[str], None] = lambda text: None
+    before_large: Callable[[], None] = lambda: None
+    video: "VideoWishes | None" = None
 
     def encoding(self, task: Task) -> Encoding:
         """By the format asked for, the target's name, or, for stdout, what the source is."""
@@ -137,9 +145,33 @@ def plan_of(task: Task, opened: Opened | Source, work: Work) -> Planned:
     return Planned(job, result, encoding, frames, need, warnings)
 
 
+def failed(record: Record, error: Exception, started: float) -> Outcome:
+    """What is told of a task that could not be done; `started` by time.perf_counter."""
+    record.status, record.seconds = "failed", round(time.perf_counter() - started, 3)
+    known = isinstance(error, UpscaleError)
+    text = str(error) if known else f"{record.input}: {type(error).__name__}: {error}"
+    record.error = " ".join(text.split())
+    return Outcome(record, error)
+
+
 def _format_inside(path: Path) -> Format:
     with path.open("rb") as file:
         return sniff(file.read(HEAD))
+
+
+def to_do(task: Task, work: Work) -> bool:
+    """Whether a task is still to be done; notes in its manifest that it is begun. Raises UpscaleError where it cannot be."""
+    if task.error is not None:
+        raise task.error
+    manifest = work.manifest(task)
+    if manifest is None:
+        return True
+    verdict = manifest.verdict(task) if work.resume else "new"
+    if verdict == "foreign" and not work.overwrite:
+        raise foreign(task)
+    if verdict != "finished":
+        manifest.begin(task)
+    return verdict != "finished"
 
 
 def record_of(task: Task) -> Record:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from upscale.errors import OutputError, PictureError, UpscaleError
-from upscale.media.formats import BY_SUFFIX, READ_ONLY, REFUSED, Format, format_of
+from upscale.media.formats import BY_SUFFIX, READ_ONLY, REFUSED, VIDEO_SUFFIXES, Format, format_of, is_video
 from upscale.media.listing import STREAM, expanded, identity, is_folder, kinds, pictures, unusable
 from upscale.media.naming import Wish, check_template, default_template, distinct, file_name, folded
+from upscale.media.video.containers import Container, container_of, result_suffix
+from upscale.wishes import CodecName
 
-_VIDEOS = {".avi", ".mkv", ".mov", ".mp4", ".webm"}
-_NAMED_AS_FILE = {*BY_SUFFIX, *REFUSED, *_VIDEOS}
+_NAMED_AS_FILE = {*BY_SUFFIX, *REFUSED, *VIDEO_SUFFIXES}
 """An output so called is meant as a file; any other unknown suffix belongs to a folder's name."""
 
 
@@ -32,6 +33,10 @@ class Task:
     stdin: bool = False
     stdout: bool = False
 
+    @property
+    def video(self) -> bool:
+        return not self.stdin and is_video(self.source)
+
 
 @dataclass(frozen=True, slots=True)
 class Places:
@@ -39,13 +44,16 @@ class Places:
 
     `tag`: what {scale} stands for: "4" or "2.5" for a scale; "800x600", "w1024", "h768", "fit2048" for a size. `format`: of
     all results, the inputs' own where None (.pgm for .pbm). `name`: a template of naming.FIELDS, without suffix. `resume`:
-    what exists is left for the manifest to judge.
+    what exists is left for the manifest to judge. `video_model`, `container`, `codec`: the same for videos.
     """
 
     out: Path | None = None
     tag: str = "4"
     model: str = ""
     format: Format | None = None
+    video_model: str = ""
+    container: Container | None = None
+    codec: CodecName | None = None
     name: str | None = None
     recursive: bool = False
     overwrite: bool = False
@@ -181,10 +189,18 @@ def _place(item: _Item, places: Places, number: str, extra: str) -> Path:
     if item.exact is not None:
         return item.exact
     stem = "stdin" if item.stdin else item.source.stem
-    own = READ_ONLY.get(item.source.suffix.lower(), item.source.suffix or ".png")
-    suffix = own if places.format is None else places.format.suffixes[0]
-    values = {"stem": stem, "scale": places.tag, "model": places.model, "index": number}
+    video = not item.stdin and is_video(item.source)
+    suffix = (
+        result_suffix(item.source.suffix, places.container, places.codec) if video else _picture_suffix(item, places)
+    )
+    model = places.video_model if video else places.model
+    values = {"stem": stem, "scale": places.tag, "model": model, "index": number}
     return item.folder / file_name(item.template, values, suffix, extra)
+
+
+def _picture_suffix(item: _Item, places: Places) -> str:
+    own = READ_ONLY.get(item.source.suffix.lower(), item.source.suffix or ".png")
+    return own if places.format is None else places.format.suffixes[0]
 
 
 def _keys(wish: Wish, path: Path) -> tuple[str, str]:
@@ -223,7 +239,7 @@ def _misplaced(source: Path, target: Path, places: Places, inputs: _Identities) 
         which = "the input itself" if there == identity(source) else "an input too"
         return OutputError(f"{target}: {which}, never overwritten; use another -o")
     try:
-        format_of(target)
+        _check_kind(source, target)
         if target.is_dir():
             return OutputError(f"{target}: a folder is so called; use -o")
         if target.exists() and not (places.overwrite or places.resume):
@@ -233,6 +249,16 @@ def _misplaced(source: Path, target: Path, places: Places, inputs: _Identities) 
     except OSError as error:
         return OutputError(f"{target}: cannot be written ({error.strerror}); use -o")
     return None
+
+
+def _check_kind(source: Path, target: Path) -> None:
+    """Raises OutputError where the target is not called like what it shall hold."""
+    if not is_video(source) or source == STREAM:
+        if is_video(target):
+            raise OutputError(f"{target}: one picture makes no video; use -o with .png, or a folder of pictures")
+        format_of(target)
+    elif container_of(target) is None:
+        raise OutputError(f"{target}: no video can be so called; use .mp4, .mkv, .webm or .mov")
 
 
 def _real(path: Path) -> str:

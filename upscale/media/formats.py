@@ -53,6 +53,44 @@ FORMATS = (PNG, JPEG, WEBP, AVIF, TIFF, BMP, PPM, JPEG_2000, GIF, HEIC, JPEG_XL)
 
 BY_SUFFIX = {suffix: format_ for format_ in FORMATS for suffix in format_.suffixes}
 
+VIDEO_SUFFIXES = frozenset(
+    [
+        ".mp4",
+        ".m4v",
+        ".mkv",
+        ".webm",
+        ".mov",
+        ".avi",
+        ".ts",
+        ".m2ts",
+        ".mts",
+        ".mpg",
+        ".mpeg",
+        ".vob",
+        ".wmv",
+        ".asf",
+        ".flv",
+        ".f4v",
+        ".3gp",
+        ".3g2",
+        ".ogv",
+        ".mxf",
+        ".y4m",
+        ".nut",
+        ".dv",
+        ".h264",
+        ".264",
+        ".h265",
+        ".265",
+        ".hevc",
+        ".ivf",
+        ".rm",
+        ".rmvb",
+        ".divx",
+    ]
+)
+"""Files so called are videos; whatever FFmpeg opens is read."""
+
 READ_ONLY = {".pbm": ".pgm"}
 """Suffixes that are read but not written, since they promise black and white only → what results are called instead."""
 
@@ -71,6 +109,11 @@ REFUSED = {
 
 MAX_PIXELS = 250_000_000
 """Pictures that announce more are taken for bombs unless --allow-huge says otherwise."""
+
+
+def is_video(path: Path) -> bool:
+    """By its name."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def format_of(path: Path) -> Format:

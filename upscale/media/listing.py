@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from upscale.errors import PictureError
-from upscale.media.formats import BY_SUFFIX, FORMATS, REFUSED
+from upscale.media.formats import BY_SUFFIX, FORMATS, REFUSED, is_video
 
 STREAM = Path("-")
 """How stdin and stdout are called among the inputs, in -o and in messages. A file of that name is `./-`."""
@@ -59,7 +59,7 @@ def pictures(folder: Path, root: Path, recursive: bool) -> Iterator[tuple[Path, 
         for entry in entries:
             path = here / entry.name
             if not is_folder(path):
-                if path.suffix.lower() in BY_SUFFIX or path.suffix.lower() in REFUSED:
+                if path.suffix.lower() in BY_SUFFIX or path.suffix.lower() in REFUSED or is_video(path):
                     yield path, None
             elif recursive and not entry.is_symlink() and (results is None or identity(path) != results):
                 waiting.append(path)
@@ -77,7 +77,7 @@ def unusable(source: Path) -> PictureError | None:
     suffix = source.suffix.lower()
     if suffix in REFUSED:
         return PictureError(f"{source}: {REFUSED[suffix]}")
-    if suffix not in BY_SUFFIX:
+    if suffix not in BY_SUFFIX and not is_video(source):
         return PictureError(f"{source}: not a supported kind of file ({kinds()}); convert it first")
     if not stat.S_ISREG(mode):
         return PictureError(f"{source}: not a plain file but a pipe or device; give - and let it come from stdin")
@@ -109,4 +109,4 @@ def _exists(path: Path) -> bool:
 
 def kinds() -> str:
     """The formats that are read, for messages."""
-    return ", ".join(format_.name for format_ in FORMATS)
+    return ", ".join([*(format_.name for format_ in FORMATS), "videos"])

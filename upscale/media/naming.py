@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 
 from upscale.files import NAME_BYTES, cut_to_bytes, size_in_bytes
-from upscale.media.formats import BY_SUFFIX, REFUSED
+from upscale.media.formats import BY_SUFFIX, REFUSED, VIDEO_SUFFIXES
 
 FIELDS = ("stem", "scale", "model", "index")
 """What stands in braces in a template: the input's name without suffix, the scale or size asked for, the model's name, and
@@ -35,7 +35,7 @@ def check_template(template: str, model: str) -> None:
         raise ValueError(f"{template!r} has braces that are no field; the fields are {known}")
     if any(sign in rest for sign in "/\\\0"):
         raise ValueError(f"{template!r} must be a name without folders, made of text and {known}; -o gives the folder")
-    if Path(template).suffix.lower() in {*BY_SUFFIX, *REFUSED}:
+    if Path(template).suffix.lower() in {*BY_SUFFIX, *REFUSED, *VIDEO_SUFFIXES}:
         raise ValueError(f"{template!r} must be without suffix, made of text and {known}; --format chooses the suffix")
     if not _expanded(template, {"stem": "a", "scale": "4", "model": model, "index": "1"}).strip():
         raise ValueError(f"{template!r} gives an empty name; use text and {known}")
