@@ -50,7 +50,7 @@ class FilmPlan:
 
 def film_plan(task: Task, file: VideoFile, work: Work) -> FilmPlan:
     """The plan for an opened video. Raises VideoError and OutputError as the work itself would."""
-    info, target, wishes, warnings = file.info, place_of(task.target), _wishes(work), list(file.info.told)
+    info, target, wishes, warnings = file.info, place_of(task.target), _wishes(work), list(file.info.warnings)
     container, codec = _written(task, info, work)
     source = info.layout
     name = check_format(codec, wishes.pixel_format) if wishes.pixel_format else format_for(codec, source)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from upscale.engines import Progress
 
 if TYPE_CHECKING:
-    from upscale.film import FilmProgress, Progressed
+    from upscale.filming import FilmProgress, Progressed
     from upscale.media.folder import Task
     from upscale.work import Record
 

@@ -97,14 +97,14 @@ def completed(tags: Tags, width: int, height: int, rgb: bool, codec: str) -> tup
     if found.matrix == UNSPECIFIED:
         matrix = 1 if large else 9 if found.primaries == 9 else lines
         found = replace(found, matrix=matrix)
-        assumed.append(f"{'BT.709' if matrix == 1 else 'BT.2020' if matrix == 9 else 'BT.601'} matrix")
+        assumed.append(f"matrix, taken for {'BT.709' if matrix == 1 else 'BT.2020' if matrix == 9 else 'BT.601'}")
     if found.primaries == UNSPECIFIED:
         found = replace(found, primaries={5: lines, 6: 6, 9: 9}.get(found.matrix, 1))
     if found.transfer == UNSPECIFIED:
         found = replace(found, transfer={5: 6, 6: 6, 9: 14}.get(found.matrix, 1))
     if found.range == 0:
         found = replace(found, range=LIMITED)
-        assumed.append("limited range")
+        assumed.append("range, taken for limited")
     if found.location == "unspecified" and not rgb:
         found = replace(found, location="center" if codec in _CENTERED else "left")
     return found, assumed

@@ -1,6 +1,5 @@
-"""Segments and everything else of the source in one file, and the proof that it is all there."""
+"""Segments and everything else of the source in one file."""
 
-from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import av
-from av.container import InputContainer, OutputContainer
+from av.container import OutputContainer
 from av.error import FFmpegError
 from av.stream import Stream
 from av.video.stream import VideoStream
@@ -102,32 +101,3 @@ def _packet(coded: Coded, dts: int, base: Fraction, stream: VideoStream) -> Any:
     packet.pts, packet.dts, packet.duration, packet.time_base = coded.pts, dts, coded.duration, base
     packet.is_keyframe, packet.stream = coded.key, stream
     return packet
-
-
-def times_of(container: InputContainer, index: int) -> "tuple[array[int], int, Fraction]":
-    """pts of a stream's packets as shown, the last one's duration, and their time base."""
-    stream, times, ends = container.streams[index], array("q"), (-(2**62), 0)
-    for packet in container.demux(stream):
-        if packet.pts is None or packet.is_discard:
-            continue
-        times.append(packet.pts)
-        ends = max(ends, (packet.pts, packet.duration or 0))
-    return array("q", sorted(times)), ends[1], stream.time_base or Fraction(1)
-
-
-def prove(path: Path, wanted: "array[int]", base: Fraction) -> None:
-    """Reads the result again: as many frames as `wanted`, each at its time (in units of `base`, as exact as the container's
-    clock). Raises OutputError, and says what differs."""
-    with av.open(str(path)) as container:
-        index = next(stream.index for stream in container.streams.video if not stream.disposition & 0x400)
-        times, _, tick = times_of(container, index)
-    if len(times) != len(wanted):
-        raise OutputError(
-            f"{path}: holds {len(times)} frames instead of {len(wanted)}; this is a fault of ours, please tell"
-        )
-    for number, (got, want) in enumerate(zip(times, wanted, strict=True)):
-        if abs(got * tick - want * base) > tick / 2:
-            raise OutputError(
-                f"{path}: frame {number} is shown at {float(got * tick):.6f} s instead of {float(want * base):.6f} s; this is "
-                "a fault of ours, please tell"
-            )

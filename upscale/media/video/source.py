@@ -35,7 +35,7 @@ class Info:
     """What a video is. Sides in pixels as stored (not turned, not squared). `orientation`: EXIF's number, 1 upright.
 
     `rate`: frames a second on average, or a guess; `frames`: how many its header announces, None where it does not;
-    `seconds`: its length by the header. `told`: what was assumed or will be done, a line each.
+    `seconds`: its length by the header. `notes`: what was assumed and will be done; `warnings`: what is lost; a line each.
     """
 
     path: Path
@@ -54,7 +54,8 @@ class Info:
     frames: int | None
     seconds: float | None
     index: int
-    told: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def color(self) -> Color:
@@ -222,15 +223,13 @@ def _info(
     tags, assumed = completed(raw, first.width, first.height, layout.kind == "rgb", codec)
     interlaced = deinterlace == "bwdif" or any(frame.interlaced_frame for frame in frames)
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-    told = [f"says nothing of its {' and '.join(assumed)}, which is assumed"] if assumed else []
+    notes = [f"does not say its {' and its '.join(assumed)}"] if assumed else []
     if interlaced:
-        done = (
-            "its frames are made whole by bwdif" if deinterlace != "off" else "left so, with combs (--deinterlace off)"
+        notes.append(
+            f"is interlaced: {'left so, with its combs' if deinterlace == 'off' else 'bwdif makes its frames whole'}"
         )
-        told.append(f"interlaced; {done}")
     orientation = orientation_of(first.side_data)
-    if orientation == 0:
-        told.append("is to be shown at an odd angle, which is left to the player and lost")
+    warnings = [] if orientation else ["is to be shown at an odd angle; the result is not"]
     if _has_webm_alpha(stream):
         raise VideoError(
             f"{path}: holds transparency in {codec}, which cannot be read yet; convert it to ProRes 4444 first"
@@ -253,7 +252,8 @@ def _info(
         stream.frames or None,
         length,
         stream.index,
-        tuple(told),
+        tuple(notes),
+        tuple(warnings),
     )
 
 
