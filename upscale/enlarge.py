@@ -24,6 +24,7 @@ from upscale.image import Array, Band, Floats, Image, Picture, is_deep, joined
 from upscale.plans import Rung, bytes_needed, fitting, ladder, passes
 from upscale.rows import Padding, cropped, padded
 from upscale.sizes import Size
+from upscale.spec import ModelSpec
 
 PADDING = 4
 """Replicated pixels around a picture. Measured on x4plus and animevideov3 (saturated flat areas: error at the rim 76 and 24
@@ -90,6 +91,10 @@ class Enlarger:
     @property
     def scale(self) -> int:
         return self._checkpoint.spec.scale
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self._checkpoint.spec
 
     @property
     def digest(self) -> str:

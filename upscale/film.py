@@ -1,27 +1,33 @@
 """One video from end to end: planned, made segment by segment, joined with everything else of the source, and proved."""
 
+import contextlib
 import hashlib
 import os
 import time
 from array import array
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 from av.error import FFmpegError
 
+from upscale import zoo
 from upscale.errors import OutputError, VideoError
 from upscale.files import clear_stale, replacing
 from upscale.filming import Filming, FilmProgress, shift_of
 from upscale.filmplan import FilmPlan, film_plan, settings_of
-from upscale.media.folder import Task
+from upscale.media.folder import Task, exists_already
 from upscale.media.video.join import Film, write
 from upscale.media.video.prove import prove_streams, prove_video
-from upscale.media.video.source import VideoFile
-from upscale.media.video.stream_tags import carry_metadata
-from upscale.media.video.streams import Others
+from upscale.media.video.sequence import PictureSequence
+from upscale.media.video.source import Clip, VideoFile
 from upscale.segments import SegmentedJob
+from upscale.stages import macs_per_pixel
 from upscale.wishes import VideoWishes
 from upscale.work import Outcome, Record, Work, failed, place_of, record_of, to_do
+
+PREVIEW_SECONDS = 2
 
 _ENDS = 1 << 20
 """Bytes at each end of a file that tell it from another."""
@@ -35,8 +41,10 @@ def run_film(task: Task, work: Work, progress: FilmProgress | None = None) -> Ou
             record.status = "skipped"
             return Outcome(record)
         clear_stale(place_of(task.target).parent)
-        wishes = work.video or VideoWishes()
-        with VideoFile(task.source, wishes.deinterlace, wishes.hardware_decoding) as file:
+        if work.video is not None and work.video.preview:
+            task, work = _previewed(task, work)
+            record.output = str(task.target)
+        with opened(task, work) as file:
             _made(task, file, work, record, progress or (lambda _: None))
         manifest = work.manifest(task)
         if manifest is not None:
@@ -51,12 +59,35 @@ def planned_film(task: Task, work: Work) -> FilmPlan:
     """Looks at a task's video and plans it. Raises what the work itself would."""
     if task.error is not None:
         raise task.error
-    wishes = work.video or VideoWishes()
-    with VideoFile(task.source, wishes.deinterlace, wishes.hardware_decoding) as file:
+    with opened(task, work) as file:
         return film_plan(task, file, work)
 
 
-def _made(task: Task, file: VideoFile, work: Work, record: Record, progress: FilmProgress) -> None:
+def opened(task: Task, work: Work) -> Clip:
+    """A task's video file, or its folder of pictures. Raises VideoError and PictureError."""
+    wishes = work.video or VideoWishes()
+    if not task.sequence:
+        return VideoFile(task.source, wishes.deinterlace, wishes.hardware_decoding)
+    if wishes.rate is None:
+        raise VideoError(f"{task.source}: say how many pictures a second the video shall have, such as --fps 24")
+    return PictureSequence(task.source, wishes.rate, work.decoder.open)
+
+
+def _previewed(task: Task, work: Work) -> tuple[Task, Work]:
+    """The task and work of two seconds from --start or the middle on."""
+    target, wishes = place_of(task.target), work.video or VideoWishes()
+    with opened(task, work) as file:
+        seconds = Fraction(file.info.seconds or 0)
+    start = wishes.start if wishes.start is not None else max(Fraction(0), (seconds - PREVIEW_SECONDS) / 2)
+    start = start.limit_denominator(1000)
+    end = min(start + PREVIEW_SECONDS, wishes.end or start + PREVIEW_SECONDS)
+    target = target.with_name(f"{target.stem}_preview{target.suffix}")
+    if target.exists() and not work.overwrite:
+        raise exists_already(target)
+    return replace(task, target=target), replace(work, video=replace(wishes, start=start, end=end))
+
+
+def _made(task: Task, file: Clip, work: Work, record: Record, progress: FilmProgress) -> None:
     plan, target = film_plan(task, file, work), place_of(task.target)
     _note(plan, work, record)
     settings = {"source": _fingerprint(task.source), **settings_of(plan, work, work.enlarger.digest)}
@@ -80,6 +111,38 @@ def _made(task: Task, file: VideoFile, work: Work, record: Record, progress: Fil
     finally:
         job.close()
     _count(film, file, work, record)
+    if work.video is not None and work.video.preview:
+        _foretell(film, plan, work, record)
+
+
+def _foretell(film: Filming, plan: FilmPlan, work: Work, record: Record) -> None:
+    """Says how long the whole would take, and what other models would cost: theirs by their arithmetic."""
+    done, info = film.progressed, plan.info
+    total = info.frames or (round(info.seconds * info.rate) if info.seconds else None)
+    if not done.frames or total is None or record.video is None:
+        return
+    rate = done.seconds / done.frames
+    record.video["seconds_for_all"] = round(rate * total, 1)
+    work.report(f"{1 / rate:.2f} frames a second: all {total} frames would take about {_clock(rate * total)}")
+    share = done.busy["network"] / done.frames
+    for name, factor in _alternatives(work):
+        work.report(
+            f"with --model {name} about {_clock(max(rate, share * factor) * total)} (by its arithmetic, not measured)"
+        )
+
+
+def _alternatives(work: Work) -> Iterator[tuple[str, float]]:
+    """The other models on this machine, and how many times the work's arithmetic theirs is."""
+    own = macs_per_pixel(work.enlarger.spec)
+    for model in zoo.entries():
+        if model.here is not None and model.name != work.enlarger.model:
+            yield model.name, macs_per_pixel(zoo.load(model.name).spec) / own
+
+
+def _clock(seconds: float) -> str:
+    whole = max(1, round(seconds))
+    parts = (whole // 3600, whole // 60 % 60, whole % 60)
+    return f"{parts[0]} h {parts[1]} min" if parts[0] else f"{parts[1]} min {parts[2]} s" if parts[1] else f"{whole} s"
 
 
 def _note(plan: FilmPlan, work: Work, record: Record) -> None:
@@ -93,7 +156,11 @@ def _note(plan: FilmPlan, work: Work, record: Record) -> None:
 
 
 def _fingerprint(path: Path) -> str:
-    """Of a file that may be too large to be read for this: its size, beginning and end."""
+    """Of a file that may be too large to be read for this: its size, beginning and end; of a folder, its files' names and
+    sizes."""
+    if path.is_dir():
+        files = sorted((entry.name, entry.stat().st_size) for entry in os.scandir(path) if entry.is_file())
+        return hashlib.sha256(repr(files).encode("utf-8", "surrogatepass")).hexdigest()
     size = path.stat().st_size
     with path.open("rb") as file:
         found = hashlib.sha256(file.read(_ENDS))
@@ -102,17 +169,18 @@ def _fingerprint(path: Path) -> str:
     return f"{size}:{found.hexdigest()}"
 
 
-def _join(task: Task, file: VideoFile, plan: FilmPlan, work: Work, job: SegmentedJob, times: "array[int]") -> list[str]:
+def _join(task: Task, file: Clip, plan: FilmPlan, work: Work, job: SegmentedJob, times: "array[int]") -> list[str]:
     """The segments and the other streams in one file, which takes its name when it is proved; what could not be converted."""
     target, wishes, info = place_of(task.target), work.video or VideoWishes(), plan.info
     film = Film(plan.container, plan.encoding, job.paths, bytes.fromhex(job.segments[0].extradata))
     window, shift = (wishes.start, wishes.end), shift_of(plan, wishes) * info.time_base
-    source: Any = file.container.streams[info.index]
+    damage: list[str] = []
     try:
         with replacing(target) as temporary:
-            with Others(task.source, info.index, plan.carried, window, shift) as others:
-                write(temporary, film, others, lambda stream: carry_metadata(source, stream))
-                damage = others.damage()
+            others = file.others(plan.carried, window, shift)
+            with others or contextlib.nullcontext():
+                write(temporary, film, others, file.carry)
+                damage = others.damage() if others is not None else []
             prove_video(temporary, target, array("q", sorted(times)), info.time_base)
             prove_streams(temporary, target, task.source, plan.carried, window, shift)
             _to_disk(temporary)
@@ -132,7 +200,7 @@ def _to_disk(path: Path) -> None:
         os.close(handle)
 
 
-def _count(film: Filming, file: VideoFile, work: Work, record: Record) -> None:
+def _count(film: Filming, file: Clip, work: Work, record: Record) -> None:
     done, seen, engine = film.progressed, file.seen, work.enlarger.engine
     record.frames = len(film.times)
     record.device, record.engine, record.precision = engine.device, engine.name, engine.precision

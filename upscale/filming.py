@@ -19,7 +19,7 @@ from upscale.media.folder import Task
 from upscale.media.metadata import upright
 from upscale.media.video.encoder import Encoder
 from upscale.media.video.packets import SegmentWriter
-from upscale.media.video.source import VideoFile
+from upscale.media.video.source import Clip
 from upscale.segments import SegmentedJob, State
 from upscale.sizes import Size
 from upscale.steady import Steady
@@ -57,7 +57,7 @@ class Filming:
     """The three stages, each in its own thread; the network in the caller's."""
 
     def __init__(
-        self, task: Task, file: VideoFile, plan: FilmPlan, work: Work, job: SegmentedJob, progress: FilmProgress
+        self, task: Task, file: Clip, plan: FilmPlan, work: Work, job: SegmentedJob, progress: FilmProgress
     ) -> None:
         self._task, self._file, self._plan, self._work, self._job = task, file, plan, work, job
         self._wishes = work.video or VideoWishes()

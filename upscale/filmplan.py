@@ -13,7 +13,6 @@ from upscale.errors import OutputError, VideoError
 from upscale.frame import Layout
 from upscale.media.folder import Task
 from upscale.media.video.carried import Carried
-from upscale.media.video.carried import plan as carried_by
 from upscale.media.video.carried import warnings as told_of
 from upscale.media.video.codecs import (
     CODECS,
@@ -25,7 +24,7 @@ from upscale.media.video.codecs import (
 )
 from upscale.media.video.containers import Container, container_of
 from upscale.media.video.encoder import Encoder, Encoding
-from upscale.media.video.source import Info, VideoFile
+from upscale.media.video.source import Clip, Info
 from upscale.segments import segment_frames
 from upscale.sizes import Size
 from upscale.wishes import VideoWishes
@@ -48,7 +47,7 @@ class FilmPlan:
     warnings: list[str]
 
 
-def film_plan(task: Task, file: VideoFile, work: Work) -> FilmPlan:
+def film_plan(task: Task, file: Clip, work: Work) -> FilmPlan:
     """The plan for an opened video. Raises VideoError and OutputError as the work itself would."""
     info, target, wishes, warnings = file.info, place_of(task.target), _wishes(work), list(file.info.warnings)
     container, codec = _written(task, info, work)
@@ -80,7 +79,7 @@ def film_plan(task: Task, file: VideoFile, work: Work) -> FilmPlan:
         job = work.enlarger.job(width, height, exact, "float32" if deep else "float16", source.alpha and fill is None)
     except ValueError as error:
         raise VideoError(f"{task.source}: {error}; ask for a smaller size") from error
-    carried = carried_by(file.container, info.index, container.muxer)
+    carried = file.carried(container.muxer)
     segment = segment_frames(encoding.width, encoding.height)
     try:
         for _ in Encoder(encoding).finish():  # what no encoder takes is told now, not after the first segment

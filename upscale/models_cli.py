@@ -170,15 +170,15 @@ def _entry_facts(model: "Entry") -> dict[str, Any]:
 
 
 def _network_facts(checkpoint: "Checkpoint") -> dict[str, Any]:
-    """The spec, and what follows from it. Pixels are input pixels: after pixel-unshuffle a network sees fewer."""
+    """The spec, and what follows from it."""
     from dataclasses import asdict
 
-    from upscale.stages import total_macs
+    from upscale.stages import macs_per_pixel
 
     spec = checkpoint.spec
     return asdict(spec) | {
         "parameters": sum(array.size for array in checkpoint.arrays.values()),
-        "macs_per_pixel": round(total_macs(spec) / spec.unshuffle**2),
+        "macs_per_pixel": macs_per_pixel(spec),
         "receptive_radius": spec.radius,
         "notes": checkpoint.notes,
     }

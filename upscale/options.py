@@ -10,7 +10,7 @@ import click
 
 from upscale.errors import UpscaleError
 from upscale.sizes import LARGEST_FACTOR, SMALLEST_SCALE, Size
-from upscale.video_options import VIDEO_FORMATS, VIDEO_GROUP, video_wishes
+from upscale.video_options import VIDEO_FORMATS, VIDEO_GROUP, VIDEO_NAMES, video_wishes
 from upscale.wishes import VideoWishes
 
 FORMAT_NAMES = ("png", "jpg", "webp", "avif", "tif", "bmp", "ppm", "jp2", "gif", "heic", "jxl", *VIDEO_FORMATS)
@@ -207,12 +207,10 @@ class Command(click.Command):
     """With the options for videos under a heading of their own."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        count = len(VIDEO_GROUP)
-        rows = [row for param in self.get_params(ctx) if (row := param.get_help_record(ctx)) is not None]
-        own, rest = rows[len(_GROUP) - 1 :][:count], rows[: len(_GROUP) - 1] + rows[len(_GROUP) - 1 + count :]
-        for heading, part in (("Options", rest), ("Videos", own)):
+        params = [(param.name in VIDEO_NAMES, param.get_help_record(ctx)) for param in self.get_params(ctx)]
+        for heading, video in (("Options", False), ("Videos", True)):
             with formatter.section(heading):
-                formatter.write_dl(part)
+                formatter.write_dl([row for about_video, row in params if row is not None and about_video == video])
 
 
 def declared(command: Callable[..., Any]) -> Callable[..., Any]:

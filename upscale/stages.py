@@ -77,6 +77,11 @@ def total_macs(spec: ModelSpec) -> int:
     return sum(conv.macs for stage in stages(spec) for conv in stage.convolutions)
 
 
+def macs_per_pixel(spec: ModelSpec) -> int:
+    """Multiply-adds per input pixel; after pixel-unshuffle a network sees fewer."""
+    return round(total_macs(spec) / spec.unshuffle**2)
+
+
 def _stream(unit: int) -> str:
     return f"features{unit}"
 

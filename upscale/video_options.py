@@ -100,21 +100,17 @@ VIDEO_GROUP = [
 ]
 
 
+_AS_THEY_ARE = (
+    *("codec", "crf", "preset", "pixel_format", "start", "end", "deinterlace", "square_pixels", "steady", "dedupe"),
+    *("rate", "preview"),
+)
+VIDEO_NAMES = frozenset((*_AS_THEY_ARE, "encoder_options", "hardware"))
+"""How click calls the values of these options."""
+
+
 def video_wishes(values: dict[str, Any]) -> VideoWishes:
     """Takes its own out of the command's values. Raises click.UsageError where they contradict one another."""
-    names = (
-        "codec",
-        "crf",
-        "preset",
-        "pixel_format",
-        "start",
-        "end",
-        "deinterlace",
-        "square_pixels",
-        "steady",
-        "dedupe",
-    )
-    taken = {name: values.pop(name) for name in (*names, "rate", "preview")}
+    taken = {name: values.pop(name) for name in _AS_THEY_ARE}
     hardware = values.pop("hardware")
     if taken["start"] is not None and taken["end"] is not None and taken["start"] >= taken["end"]:
         raise click.UsageError("--end must come after --start")

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 
-from upscale import __version__
+from upscale import __version__, zoo
 from upscale.chain import Settings
 from upscale.checkpoint import Checkpoint, digest
 from upscale.engines.choose import Wish
@@ -24,9 +24,6 @@ from upscale.options import Options
 from upscale.sizes import Size
 from upscale.work import Work
 
-PICTURE_MODEL, VIDEO_MODEL = "x4plus", "animevideov3"
-"""The defaults. animevideov3 costs a 29th and is steadier from frame to frame."""
-
 Say = Callable[[str], None]
 
 
@@ -38,13 +35,13 @@ class Workshop:
 
     @cached_property
     def _picture_checkpoint(self) -> Checkpoint:
-        return open_model(self._options.model or PICTURE_MODEL, self._options.denoise)
+        return open_model(self._options.model or zoo.default().name, self._options.denoise)
 
     @cached_property
     def _video_checkpoint(self) -> Checkpoint:
         if self._options.model is not None:
             return self._picture_checkpoint
-        return open_model(VIDEO_MODEL, None)
+        return open_model(zoo.default_for_videos().name, None)
 
     @cached_property
     def size(self) -> Size:
@@ -57,9 +54,9 @@ class Workshop:
         return Places(
             options.out,
             self.size.tag,
-            (self._options.model and self._picture_checkpoint.spec.name) or PICTURE_MODEL,
+            self._picture_checkpoint.spec.name,
             _format(options),
-            (self._options.model and self._picture_checkpoint.spec.name) or VIDEO_MODEL,
+            self._picture_checkpoint.spec.name if options.model is not None else zoo.default_for_videos().name,
             CONTAINERS.get(suffix),
             options.video.codec,
             options.name,
@@ -76,9 +73,8 @@ class Workshop:
     def video_work(self) -> Work:
         if self._options.model is not None:
             return replace(self.picture_work, video=self._options.video)
-        self._say(
-            f"{VIDEO_MODEL} is good for drawings and clean footage, fast and steady; --model x4plus paints more detail"
-        )
+        model = zoo.default_for_videos()
+        self._say(f"{model.name} is for {model.good_for}; --model x4plus paints more")
         return replace(self._work(self._video_checkpoint), video=self._options.video)
 
     def manifests(self, found: Sequence[Task], stack: contextlib.ExitStack) -> dict[Path, Manifest]:

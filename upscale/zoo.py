@@ -88,6 +88,7 @@ class Entry:
     sources: tuple[Source, ...]
     denoise: str | None = None
     default: bool = False
+    default_for_videos: bool = False
 
     @property
     def download(self) -> Download | None:
@@ -120,6 +121,11 @@ def entry(name: str) -> Entry:
 def default() -> Entry:
     """The model for those who name none."""
     return next(model for model in entries() if model.default)
+
+
+def default_for_videos() -> Entry:
+    """The same for videos."""
+    return next(model for model in entries() if model.default_for_videos)
 
 
 def parse(text: str) -> tuple[Entry, ...]:

@@ -23,7 +23,7 @@ class Task:
     """One picture to enlarge and its place; or, with `error`, one that cannot be, and why.
 
     `root`: the folder whose manifest knows the result, at or above it; None for stdout. With `stdin` or `stdout`, the source
-    or target is only a name for messages, `STREAM`.
+    or target is only a name for messages, `STREAM`. `sequence`: the source is a folder whose pictures make one video.
     """
 
     source: Path
@@ -32,10 +32,11 @@ class Task:
     root: Path | None = None
     stdin: bool = False
     stdout: bool = False
+    sequence: bool = False
 
     @property
     def video(self) -> bool:
-        return not self.stdin and is_video(self.source)
+        return self.sequence or (not self.stdin and is_video(self.source))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +93,26 @@ def tasks(inputs: Iterable[str], places: Places, results_in: Callable[[Path], Co
     if places.name is not None:
         check_template(places.name, places.model)
     given = list(expanded(inputs))
+    if (
+        len(given) == 1
+        and given[0] is not None
+        and is_folder(given[0])
+        and places.out is not None
+        and is_video(places.out)
+    ):
+        return [_sequence(given[0], places.out, places)]
     alone = len(given) == 1 and (given[0] is None or not is_folder(given[0]))
     _check_out(places, alone)
     if given.count(None) > 1:
         raise ValueError("- stands for stdin and can be given only once")
     items = [item for path in given for item in _items(path, places, alone)]
     return _planned(_without_results(items, places, results_in), places)
+
+
+def _sequence(folder: Path, target: Path, places: Places) -> Task:
+    """A folder's pictures as one video."""
+    error = _misplaced(folder, target, places, frozenset())
+    return Task(folder, target, error, target.parent, sequence=True)
 
 
 def exists_already(target: Path) -> OutputError:
@@ -253,6 +268,8 @@ def _misplaced(source: Path, target: Path, places: Places, inputs: _Identities) 
 
 def _check_kind(source: Path, target: Path) -> None:
     """Raises OutputError where the target is not called like what it shall hold."""
+    if is_folder(source) and container_of(target) is not None:
+        return
     if not is_video(source) or source == STREAM:
         if is_video(target):
             raise OutputError(f"{target}: one picture makes no video; use -o with .png, or a folder of pictures")

@@ -7,7 +7,7 @@ from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import av
 import av.logging as av_logging
@@ -17,13 +17,18 @@ from av.error import BlockingIOError as NotYetError
 from av.error import EOFError as EndError
 from av.error import FFmpegError, InvalidDataError
 from av.filter import Graph
+from av.stream import Stream
 from av.video.stream import VideoStream
 
 from upscale.errors import VideoError
 from upscale.frame import Frame, Layout
 from upscale.image import Color
+from upscale.media.video.carried import Carried
+from upscale.media.video.carried import plan as carried_by
 from upscale.media.video.colors import FULL, Light, Tags, color_of, completed, light_of, orientation_of
 from upscale.media.video.planes import layout_of, planes_from
+from upscale.media.video.stream_tags import Window, carry_metadata
+from upscale.media.video.streams import Others
 from upscale.wishes import Deinterlace
 
 _LOOK_AT = 12
@@ -73,8 +78,37 @@ class Seen:
     retimed: int = 0
 
 
+class Clip(Protocol):
+    """Something that is a video: a file of one, or pictures one after the other. `frames` may be called once."""
+
+    info: Info
+    seen: Seen
+
+    def frames(self, start: Fraction | None = None, end: Fraction | None = None) -> Iterator[Frame]:
+        """Every frame from `start` (seconds) on and before `end`; numbers count those that are given. Raises VideoError."""
+        ...
+
+    def carried(self, muxer: str) -> tuple[Carried, ...]:
+        """What else there is, and what becomes of it in FFmpeg's container `muxer`."""
+        ...
+
+    def others(self, carried: tuple[Carried, ...], window: Window, shift: Fraction) -> Others | None:
+        """To be closed by the caller."""
+        ...
+
+    def carry(self, stream: Stream) -> None:
+        """Gives a result's video stream what is said of this one."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
 class VideoFile:
-    """An opened video. `frames` may be called once. Use it in a `with` block."""
+    """An opened video file; a `Clip`. Use it in a `with` block."""
 
     def __init__(self, path: Path, deinterlace: Deinterlace = "auto", hardware: bool = False) -> None:
         """Raises VideoError where the file is no video that can be read."""
@@ -92,15 +126,17 @@ class VideoFile:
         how = {"auto": "interlaced", "bwdif": "all", "off": ""}[deinterlace]
         self._which = how if self.info.interlaced else ""
 
-    @property
-    def container(self) -> InputContainer:
-        return self._container
+    def carried(self, muxer: str) -> tuple[Carried, ...]:
+        return carried_by(self._container, self.info.index, muxer)
+
+    def others(self, carried: tuple[Carried, ...], window: Window, shift: Fraction) -> Others | None:
+        return Others(self._path, self.info.index, carried, window, shift)
+
+    def carry(self, stream: Stream) -> None:
+        carry_metadata(self._stream, stream)
 
     def frames(self, start: Fraction | None = None, end: Fraction | None = None) -> Iterator[Frame]:
-        """Every frame from `start` (seconds) on and before `end`; numbers count those that are given.
-
-        Raises VideoError where the size changes in between.
-        """
+        """See `Clip`; also where the size changes in between."""
         number, last = 0, None
         raw = chain(self._taken(), self._decoded)
         for picture in _deinterlaced(raw, self._stream, self._which) if self._which else raw:
