@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 from av.error import FFmpegError
 
@@ -16,13 +17,14 @@ from upscale import zoo
 from upscale.errors import OutputError, VideoError
 from upscale.files import clear_stale, replacing
 from upscale.filming import Filming, FilmProgress, shift_of
-from upscale.filmplan import FilmPlan, film_plan, settings_of
+from upscale.filmplan import FilmPlan, described_tile, film_plan, settings_of
 from upscale.media.folder import Task, exists_already
 from upscale.media.video.join import Film, write
 from upscale.media.video.prove import prove_streams, prove_video
 from upscale.media.video.sequence import PictureSequence
 from upscale.media.video.source import Clip, VideoFile
-from upscale.segments import SegmentedJob
+from upscale.plans import MIN_ROWS
+from upscale.segments import SegmentedJob, begun_with
 from upscale.stages import macs_per_pixel
 from upscale.wishes import VideoWishes
 from upscale.work import Outcome, Record, Work, failed, place_of, record_of, to_do
@@ -37,13 +39,13 @@ def run_film(task: Task, work: Work, progress: FilmProgress | None = None) -> Ou
     """Enlarges one video. Ctrl-C leaves finished segments, and the same call goes on from there."""
     started, record = time.perf_counter(), record_of(task)
     try:
+        if work.video is not None and work.video.preview:
+            task, work = _previewed(task, work)
+            record.output = str(task.target)
         if not to_do(task, work):
             record.status = "skipped"
             return Outcome(record)
         clear_stale(place_of(task.target).parent)
-        if work.video is not None and work.video.preview:
-            task, work = _previewed(task, work)
-            record.output = str(task.target)
         with opened(task, work) as file:
             _made(task, file, work, record, progress or (lambda _: None))
         manifest = work.manifest(task)
@@ -75,6 +77,8 @@ def opened(task: Task, work: Work) -> Clip:
 
 def _previewed(task: Task, work: Work) -> tuple[Task, Work]:
     """The task and work of two seconds from --start or the middle on."""
+    if task.error is not None:
+        raise task.error
     target, wishes = place_of(task.target), work.video or VideoWishes()
     with opened(task, work) as file:
         seconds = Fraction(file.info.seconds or 0)
@@ -84,11 +88,12 @@ def _previewed(task: Task, work: Work) -> tuple[Task, Work]:
     target = target.with_name(f"{target.stem}_preview{target.suffix}")
     if target.exists() and not work.overwrite:
         raise exists_already(target)
-    return replace(task, target=target), replace(work, video=replace(wishes, start=start, end=end))
+    return replace(task, target=target), replace(work, video=replace(wishes, start=start, end=end), manifests={})
 
 
 def _made(task: Task, file: Clip, work: Work, record: Record, progress: FilmProgress) -> None:
-    plan, target = film_plan(task, file, work), place_of(task.target)
+    target = place_of(task.target)
+    plan = _as_begun(film_plan(task, file, work), task, file, work)
     _note(plan, work, record)
     settings = {"source": _fingerprint(task.source), **settings_of(plan, work, work.enlarger.digest)}
     job = SegmentedJob.open(target, settings, work.overwrite)
@@ -113,6 +118,19 @@ def _made(task: Task, file: Clip, work: Work, record: Record, progress: FilmProg
     _count(film, file, work, record)
     if work.video is not None and work.video.preview:
         _foretell(film, plan, work, record)
+
+
+def _as_begun(plan: FilmPlan, task: Task, file: Clip, work: Work) -> FilmPlan:
+    """With the bands and threads of an interrupted run, which may come out otherwise where memory or processors differ."""
+    begun = begun_with(place_of(task.target))
+    rows, threads = cast("list[list[int]] | None", begun.get("tile")), begun.get("threads")
+    if rows and rows != described_tile(plan):
+        tile = max(MIN_ROWS, rows[0][0] * work.enlarger.spec.unshuffle)
+        work.enlarger.settings = replace(work.enlarger.settings, tile=tile)
+        plan = film_plan(task, file, work)
+    if isinstance(threads, int):
+        plan = replace(plan, encoding=replace(plan.encoding, threads=threads))
+    return plan
 
 
 def _foretell(film: Filming, plan: FilmPlan, work: Work, record: Record) -> None:

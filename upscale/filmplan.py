@@ -110,9 +110,14 @@ def settings_of(plan: FilmPlan, work: Work, model: str) -> dict[str, Any]:
         "start": None if wishes.start is None else str(wishes.start),
         "end": None if wishes.end is None else str(wishes.end),
         "engine": [engine.name, engine.version, engine.device, engine.precision],
-        "tile": [[part.rows, part.tail_rows] for part in plan.job.plans],
+        "tile": described_tile(plan),
         "segment": plan.segment,
     }
+
+
+def described_tile(plan: FilmPlan) -> list[list[int]]:
+    """The rows of the bands of each pass, as JSON values."""
+    return [[part.rows, part.tail_rows] for part in plan.job.plans]
 
 
 def _wishes(work: Work) -> VideoWishes:

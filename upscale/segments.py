@@ -126,9 +126,13 @@ def folder_of(target: Path) -> Path:
     return target.with_name(f".{cut_to_bytes(target.name, NAME_BYTES - 1 - size_in_bytes(ending))}{ending}")
 
 
-def is_begun(target: Path) -> bool:
-    """Whether an interrupted run has left segments of that result."""
-    return (folder_of(target) / LIST).exists()
+def begun_with(target: Path) -> dict[str, Any]:
+    """The settings of an interrupted run for that result; empty where there was none."""
+    try:
+        with (folder_of(target) / LIST).open("rb") as file:
+            return _parsed(file.readline()) or {}
+    except OSError:
+        return {}
 
 
 def _begun(folder: Path, handle: int, target: Path, settings: Mapping[str, Any], anew: bool) -> list[Segment]:
