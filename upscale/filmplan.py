@@ -147,8 +147,8 @@ def _encoder(codec: Codec, work: Work) -> str:
     try:
         AvCodec(codec.hardware, "w")
         _open_small(codec)
-    except (UnknownCodecError, OutputError) as error:
-        work.report(f"{codec.hardware} cannot be used here ({error}): going on with {codec.encoder}")
+    except (UnknownCodecError, OutputError):
+        work.report(f"{codec.hardware} cannot be used here: going on with {codec.encoder}")
         return codec.encoder
     return codec.hardware
 

@@ -1,5 +1,6 @@
 """A video opened for its frames: what it is, and every frame once, in order, with its own time."""
 
+import contextlib
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -113,13 +114,14 @@ class VideoFile:
     def __init__(self, path: Path, deinterlace: Deinterlace = "auto", hardware: bool = False) -> None:
         """Raises VideoError where the file is no video that can be read."""
         self._path = path
-        self._container = _opened(path, hardware)
+        self._container, fallen = _opened(path, hardware)
         try:
             self._stream = _main_stream(path, self._container)
             self.seen = Seen()
             self._waiting: deque[av.VideoFrame] = deque()
             self._decoded = self._decode()
-            self.info = self._look(deinterlace)
+            info = self._look(deinterlace)
+            self.info = replace(info, notes=(*info.notes, *fallen))
         except BaseException:
             self._container.close()
             raise
@@ -219,14 +221,22 @@ class VideoFile:
         return Frame(planes, layout, color, pts, duration, info.time_base, number, picture.is_corrupt)
 
 
-def _opened(path: Path, hardware: bool) -> InputContainer:
-    options: dict[str, Any] = {}
+def _opened(path: Path, hardware: bool) -> tuple[InputContainer, list[str]]:
+    """The file, and what is to be said of the hardware that was wanted."""
+    fallen: list[str] = []
     if hardware:
         from av.codec.hwaccel import HWAccel
 
-        options["hwaccel"] = HWAccel("cuda", allow_software_fallback=True)
+        with contextlib.suppress(FFmpegError, OSError, RuntimeError):
+            container = av.open(
+                str(path), hwaccel=HWAccel("cuda", allow_software_fallback=True), metadata_errors="replace"
+            )
+            if any(stream.codec_context.is_hwaccel for stream in container.streams.video):
+                return container, []
+            container.close()
+        fallen = ["no hardware here decodes it: going on without"]
     try:
-        return av.open(str(path), "r", metadata_errors="replace", **options)
+        return av.open(str(path), metadata_errors="replace"), fallen
     except (FFmpegError, OSError) as error:
         raise VideoError(
             f"{path}: cannot be opened as a video ({_reason(error)}); it is damaged, cut off, or of another kind"
