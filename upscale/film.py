@@ -111,7 +111,7 @@ def _made(task: Task, file: Clip, work: Work, record: Record, progress: FilmProg
                     f"{target}: cannot be written ({error.strerror}); make room, then run it again"
                 ) from error
             raise
-        record.warnings += _join(task, file, plan, work, job, film.times)
+        record.warnings += _join(task, file, plan, work, job, film)
         job.remove()
     finally:
         job.close()
@@ -187,19 +187,19 @@ def _fingerprint(path: Path) -> str:
     return f"{size}:{found.hexdigest()}"
 
 
-def _join(task: Task, file: Clip, plan: FilmPlan, work: Work, job: SegmentedJob, times: "array[int]") -> list[str]:
+def _join(task: Task, file: Clip, plan: FilmPlan, work: Work, job: SegmentedJob, film: Filming) -> list[str]:
     """The segments and the other streams in one file, which takes its name when it is proved; what could not be converted."""
     target, wishes, info = place_of(task.target), work.video or VideoWishes(), plan.info
-    film = Film(plan.container, plan.encoding, job.paths, bytes.fromhex(job.segments[0].extradata))
+    whole = Film(plan.container, plan.encoding, job.paths, bytes.fromhex(job.segments[0].extradata))
     window, shift = (wishes.start, wishes.end), shift_of(plan, wishes) * info.time_base
     damage: list[str] = []
     try:
         with replacing(target) as temporary:
             others = file.others(plan.carried, window, shift)
             with others or contextlib.nullcontext():
-                write(temporary, film, others, file.carry)
+                write(temporary, whole, others, file.carry)
                 damage = others.damage() if others is not None else []
-            prove_video(temporary, target, array("q", sorted(times)), info.time_base)
+            prove_video(temporary, target, array("q", sorted(film.times)), film.last, info.time_base)
             prove_streams(temporary, target, task.source, plan.carried, window, shift)
             _to_disk(temporary)
     except FFmpegError as error:

@@ -54,7 +54,10 @@ class _Shown:
 
 
 class Filming:
-    """The three stages, each in its own thread; the network in the caller's."""
+    """The three stages, each in its own thread; the network in the caller's.
+
+    `times`: pts of all frames in order; `last`: how long the last one is shown; in units of the source's time base.
+    """
 
     def __init__(
         self, task: Task, file: Clip, plan: FilmPlan, work: Work, job: SegmentedJob, progress: FilmProgress
@@ -63,6 +66,7 @@ class Filming:
         self._wishes = work.video or VideoWishes()
         self._told, self.shift = progress, Shift()
         self.times = array("q")
+        self.last = 0
         self.progressed = Progressed(total=_total(plan, self._wishes), kept=job.frames)
         self._decoded: Channel[_Shown] = Channel(256 << 20)
         self._finished: Channel[_Shown] = Channel(256 << 20)
@@ -108,6 +112,7 @@ class Filming:
         clock = time.perf_counter()
         for frame in self._file.frames(wishes.start, wishes.end):
             self.times.append(frame.pts - self._shift)
+            self.last = frame.duration
             if frame.number < done:
                 continue
             same = before is not None and _alike(frame, before, wishes.dedupe)

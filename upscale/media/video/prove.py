@@ -45,18 +45,19 @@ class Extent:
         self.end = until if self.end is None else max(self.end, until)
 
 
-def prove_video(path: Path, named: Path, wanted: "array[int]", base: Fraction) -> None:
-    """As many frames as `wanted`, each at its time, in units of `base`, as exact as the container's clock. `named`: what the
-    result will be called.
+def prove_video(path: Path, named: Path, wanted: "array[int]", last: int, base: Fraction) -> None:
+    """As many frames as `wanted`, each at its time, in units of `base`, as exact as the container's clock; the last one as long
+    as `last`, where that is known (not 0) and the container says so. `named`: what the result will be called.
 
     Raises OutputError, and says what differs.
     """
     with av.open(str(path)) as container:
         stream = next(stream for stream in container.streams.video if not _is_cover(stream))
-        times, tick = array("q"), stream.time_base or Fraction(1)
+        times, tick, longest = array("q"), stream.time_base or Fraction(1), (-(2**62), 0)
         for packet in container.demux(stream):
             if packet.pts is not None and not packet.is_discard:
                 times.append(packet.pts)
+                longest = max(longest, (packet.pts, packet.duration or 0))
     if len(times) != len(wanted):
         raise OutputError(
             f"{named}: proof failed: {len(times)} frames were written instead of {len(wanted)}; try --format mkv"
@@ -67,6 +68,11 @@ def prove_video(path: Path, named: Path, wanted: "array[int]", base: Fraction) -
                 f"{named}: proof failed: frame {number} would be shown at {float(got * tick):.6f} s instead of "
                 f"{float(want * base):.6f} s; try --format mkv"
             )
+    if last and longest[1] and abs(longest[1] * tick - last * base) > tick:
+        raise OutputError(
+            f"{named}: proof failed: the last frame would be shown for {float(longest[1] * tick):.3f} s instead of "
+            f"{float(last * base):.3f} s; try --format mkv"
+        )
 
 
 def prove_streams(
