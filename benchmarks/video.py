@@ -14,9 +14,13 @@ processes, which work beside the network: `network alone` tells what the loop wo
 download it does not use here, so basicsr itself is not needed. The network is ours (upscale/nets/compact.py), the same arithmetic.
 """
 
+# PyAV and torch leave some parameters untyped:
+# pyright: reportUnknownMemberType=false
+
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -26,7 +30,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import cv2
@@ -62,6 +66,8 @@ class Way:
     seconds: list[float] = field(default_factory=list[float])
     first: list[float] = field(default_factory=list[float])
     """Seconds of whole runs on a clip of one frame."""
+    work: list[float] = field(default_factory=list[float])
+    """Processor seconds, of all cores, for each frame after the first: what other work on the machine changes least."""
     peaks: list[int] = field(default_factory=list[int])
     busy: list[dict[str, float]] = field(default_factory=list[dict[str, float]])
 
@@ -73,7 +79,10 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         if options.memory:
-            save("video-memory", [memory(Path(folder), seconds) for seconds in _LENGTHS], note=options.note)
+            rows = [memory(Path(folder), seconds) for seconds in _LENGTHS]
+            growth = rows[-1]["peak memory, MB"] / rows[0]["peak memory, MB"] - 1
+            print(table(rows) + f"\n\nthe longer one needs {growth:+.1%}")
+            save("video-memory", rows, note=options.note, growth=round(growth, 3))
         else:
             speed(Path(folder), options)
 
@@ -84,6 +93,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--size", default="640x360", help="that the clip is shrunk to")
     parser.add_argument("--frames", type=int, default=24)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=60, help="no further repetition where it would take longer")
     parser.add_argument("--scales", type=int, nargs="+", default=[2, 4])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--peer", type=Path, help="where `realesrgan` was installed to")
@@ -103,19 +113,24 @@ def speed(folder: Path, options: argparse.Namespace) -> None:
     frames = write(clip, pictures(options.clip, size), options.frames)
     write(single, pictures(options.clip, size), 1)
     ways = [way for scale in options.scales for way in _ways(folder, scale, options)]
-    for _ in range(options.repeats):
+    began, repeats = time.perf_counter(), 0
+    while repeats < options.repeats:
         for way in ways:
-            way.first.append(run(way, single)[0])
-            seconds, peak, record = run(way, clip)
-            way.seconds.append(seconds)
-            way.peaks.append(peak)
-            way.busy.append(record["video"]["busy"])
-            print(f"×{way.scale} {way.name}: {seconds:.1f} s", file=sys.stderr, flush=True)
+            alone, seen = run(way, single), run(way, clip)
+            way.first.append(alone.seconds)
+            way.seconds.append(seen.seconds)
+            way.work.append((seen.work - alone.work) / max(1, frames - 1))
+            way.peaks.append(seen.peak)
+            way.busy.append(seen.record["video"]["busy"])
+            print(f"×{way.scale} {way.name}: {seen.seconds:.1f} s", file=sys.stderr, flush=True)
+        repeats += 1
+        if (time.perf_counter() - began) * (1 + 1 / repeats) > 60 * options.minutes:
+            break
     rows = [row for scale in options.scales for row in compared([w for w in ways if w.scale == scale], frames)]
-    print(f"{MODEL}, {frames} frames of {options.size}, {options.repeats} runs each, medians")
+    print(f"{MODEL}, {frames} frames of {options.size}, {repeats} runs each, medians")
     print(table(rows))
     clip_name = options.clip.name if options.clip.is_file() else "moving noise"
-    facts = {"clip": clip_name, "size": options.size, "frames": frames, "repeats": options.repeats}
+    facts = {"clip": clip_name, "size": options.size, "frames": frames, "repeats": repeats}
     facts |= {"note": options.note, "load": os.getloadavg(), "threads": threads()}
     save("video" if options.device == "cpu" else f"video-{options.device}", rows, **facts)
 
@@ -133,15 +148,23 @@ def _ways(folder: Path, scale: int, options: argparse.Namespace) -> list[Way]:
     ]
 
 
-def run(way: Way, clip: Path) -> tuple[float, int, dict[str, Any]]:
-    """Seconds, peak memory in bytes, and the record that it printed."""
+def run(way: Way, clip: Path) -> "Seen":
     files = ["--clip", clip, "--plain", way.result] if "--json" not in way.command else [clip, "-o", way.result]
     return watched([*way.command, *map(str, files)], every=0.25)
 
 
-def watched(command: list[str], every: float) -> tuple[float, int, dict[str, Any]]:
+class Seen(NamedTuple):
+    """Of one run: seconds by the clock, seconds of processor, peak memory in bytes, and the record that it printed."""
+
+    seconds: float
+    work: float
+    peak: int
+    record: dict[str, Any]
+
+
+def watched(command: list[str], every: float) -> Seen:
     """A command from start to end; the memory of all its processes is looked at `every` so many seconds."""
-    start, peak = time.perf_counter(), 0
+    start, before, peak = time.perf_counter(), _processor(), 0
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         while True:
             try:
@@ -152,7 +175,13 @@ def watched(command: list[str], every: float) -> tuple[float, int, dict[str, Any
         seconds, output = time.perf_counter() - start, child.stdout.read() if child.stdout else ""
     if child.returncode:
         raise SystemExit(f"{' '.join(command)} failed with {child.returncode}")
-    return seconds, peak, json.loads(output)
+    return Seen(seconds, _processor() - before, peak, json.loads(output))
+
+
+def _processor() -> float:
+    """Seconds that finished child processes have computed."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def compared(ways: list[Way], frames: int) -> list[dict[str, Any]]:
@@ -166,6 +195,7 @@ def compared(ways: list[Way], frames: int) -> list[dict[str, Any]]:
             "times plain": round(median(base.seconds) / median(way.seconds), 2),
             "frames/s after the first": _later(way, frames),
             "times plain after the first": round(_later(way, frames) / _later(base, frames), 2),
+            "processor seconds for each of those": round(median(way.work), 2),
             "start to a file of one frame, s": round(median(way.first), 2),
             **{f"{stage}, share": round(share, 3) for stage, share in _shares(way).items()},
             "network alone, frames/s": round(frames / median([busy["network"] for busy in way.busy]), 3),
@@ -302,8 +332,9 @@ def pictures(clip: Path, size: tuple[int, ...]) -> Iterator[av.VideoFrame]:
     coarse = rng.integers(0, 256, (height // 6, width // 6, 3), np.uint8)
     large = cv2.resize(coarse, (2 * width, 2 * height), interpolation=cv2.INTER_CUBIC)
     for index in range(300):
-        moved = cv2.warpAffine(large, np.float32([[1, 0, -1.3 * index], [0, 1, -0.7 * index]]), (width, height))
-        yield _coded(av.VideoFrame.from_ndarray(np.asarray(moved, np.uint8), format="rgb24"))
+        shift = np.array([[1, 0, -1.3 * index], [0, 1, -0.7 * index]], np.float32)
+        moved = np.asarray(cv2.warpAffine(large, shift, (width, height)), np.uint8)
+        yield _coded(av.VideoFrame.from_ndarray(moved, format="rgb24"))
 
 
 def _coded(frame: av.VideoFrame, size: tuple[int, ...] | None = None) -> av.VideoFrame:
@@ -352,10 +383,13 @@ def memory(folder: Path, seconds: int) -> dict[str, Any]:
         output.mux(stream.encode())
     command = [sys.executable, "-m", "upscale", clip, "-o", folder / "large.mkv", "--overwrite", "--strength", 0]
     options = ["--scale", 2, "--model", MODEL, "--device", "cpu", "--json", "-q"]
-    taken, peak, record = watched([str(part) for part in (*command, *options)], every=0.05)
-    row = {"seconds of video": seconds, "frames": record["frames"], "peak memory, MB": round(peak / 1e6, 1)}
-    print(row | {"took, s": round(taken, 1)}, flush=True)
-    return row | {"took, s": round(taken, 1)}
+    seen = watched([str(part) for part in (*command, *options)], every=0.05)
+    return {
+        "seconds of video": seconds,
+        "frames": seen.record["frames"],
+        "peak memory, MB": round(seen.peak / 1e6, 1),
+        "took, s": round(seen.seconds, 1),
+    }
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from upscale.files import clear_stale, replacing
 from upscale.filming import Filming, FilmProgress, shift_of
 from upscale.filmplan import FilmPlan, described_tile, film_plan, settings_of
 from upscale.media.folder import Task, exists_already
-from upscale.media.video.join import Film, write
+from upscale.media.video.join import Film, is_full, write
 from upscale.media.video.prove import prove_streams, prove_video
 from upscale.media.video.sequence import PictureSequence
 from upscale.media.video.source import Clip, VideoFile
@@ -203,6 +203,8 @@ def _join(task: Task, file: Clip, plan: FilmPlan, work: Work, job: SegmentedJob,
             prove_streams(temporary, target, task.source, plan.carried, window, shift)
             _to_disk(temporary)
     except FFmpegError as error:
+        if is_full(error):
+            raise OutputError(f"{target}: the disk is full; make room, then run it again") from error
         raise VideoError(f"{task.source}: cannot be read to its end ({error.strerror}); the file is damaged") from error
     except OSError as error:
         raise OutputError(f"{target}: cannot be written ({error.strerror}); make room, then run it again") from error
@@ -228,6 +230,11 @@ def _count(film: Filming, file: Clip, work: Work, record: Record) -> None:
         record.warnings.append(f"{len(seen.corrupt)} frames are damaged in the source, the first is {seen.corrupt[0]}")
     if seen.lost:
         record.warnings.append(f"{seen.lost} places of the source could not be decoded; what was there is missing")
+    announced = film.announced
+    if announced is not None and seen.end < announced - max(0.3, 0.02 * announced):
+        record.warnings.append(
+            f"the video ends after {seen.end:.1f} s, though the file announces {announced:.1f} s; it may be cut off"
+        )
     if seen.retimed:
         record.warnings.append(
             f"{seen.retimed} frames had no time, or one before the frame before; they were given one"

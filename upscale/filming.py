@@ -4,7 +4,7 @@ import time
 from array import array
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
@@ -26,6 +26,9 @@ from upscale.steady import Steady
 from upscale.wishes import VideoWishes
 from upscale.work import Work
 from upscale.yuv import planes_of, rgb_of
+
+_WAITING, _WAITING_BYTES = 4, 128 << 20
+"""Frames, and bytes, that may wait between two stages: enough for each to go on while another takes its time."""
 
 FilmProgress = Callable[["Progressed"], None]
 
@@ -52,6 +55,11 @@ class _Shown:
     alpha: Floats | None = None
     state: State | None = None
 
+    @property
+    def nbytes(self) -> int:
+        arrays = [*self.frame.planes, self.picture and self.picture.rgb, self.rgb]
+        return sum(array.nbytes for array in arrays if array is not None)
+
 
 class Filming:
     """The three stages, each in its own thread; the network in the caller's.
@@ -68,12 +76,13 @@ class Filming:
         self.times = array("q")
         self.last = 0
         self.progressed = Progressed(total=_total(plan, self._wishes), kept=job.frames)
-        self._decoded: Channel[_Shown] = Channel(256 << 20)
-        self._finished: Channel[_Shown] = Channel(256 << 20)
+        self._decoded: Channel[_Shown] = Channel(_WAITING_BYTES, _WAITING)
+        self._finished: Channel[_Shown] = Channel(_WAITING_BYTES, _WAITING)
         self._steady = Steady(self._wishes.steady) if self._wishes.steady > 0 else None
         self._stored = job.state() or {}
         self._shift = shift_of(plan, self._wishes)
         self._began = time.perf_counter()
+        self.announced = plan.info.seconds if self._wishes.end is None else None
 
     def run(self) -> None:
         """Returns when every frame is in a segment on the disk."""
@@ -96,8 +105,7 @@ class Filming:
     def _decode(self) -> None:
         try:
             for shown in self._shown():
-                picture = shown.picture
-                self._decoded.put(shown, 1 if picture is None else picture.rgb.nbytes)
+                self._decoded.put(shown, shown.nbytes)
         except AbandonedError:
             pass
         except BaseException as error:
@@ -153,8 +161,9 @@ class Filming:
         for shown in self._decoded.taken():
             clock = time.perf_counter()
             done = shown if shown.picture is None else self._enlarged(shown, shown.picture, size)
+            done = self._with_steady_state(done)
             busy["network"] += time.perf_counter() - clock
-            self._finished.put(done, 1 if done.rgb is None else done.rgb.nbytes)
+            self._finished.put(done, done.nbytes)
 
     def _enlarged(self, shown: _Shown, picture: FloatPicture, size: Size) -> _Shown:
         try:
@@ -164,12 +173,17 @@ class Filming:
             raise VideoError(
                 f"{self._task.source}: frame {shown.frame.number} at {seconds:.3f} s could not be enlarged: {error}"
             ) from error
-        rgb, state = whole.rgb, shown.state
+        rgb = whole.rgb
         if self._steady is not None:
             rgb = self._steady.frame(picture.rgb, np.asarray(rgb, np.float32))
-            if state is not None:
-                state = {**state, **{f"steady_{name}": value for name, value in self._steady.state.items()}}
-        return _Shown(shown.frame, picture, rgb, whole.alpha, state)
+        return _Shown(shown.frame, picture, rgb, whole.alpha, shown.state)
+
+    def _with_steady_state(self, shown: _Shown) -> _Shown:
+        """At a segment's border, with what the next frame's steadying depends on."""
+        if self._steady is None or shown.state is None:
+            return shown
+        state = {f"steady_{name}": value for name, value in self._steady.state.items()}
+        return replace(shown, state={**shown.state, **state})
 
     def _encode(self) -> None:
         try:

@@ -53,7 +53,7 @@ def film_plan(task: Task, file: Clip, work: Work) -> FilmPlan:
     container, codec = _written(task, info, work)
     source = info.layout
     name = check_format(codec, wishes.pixel_format) if wishes.pixel_format else format_for(codec, source)
-    size, aspect = _size(info, work)
+    size, aspect = _size(info, work, _squared(info, container, codec, work, warnings))
     encoding = Encoding(
         codec,
         _encoder(codec, work),
@@ -168,22 +168,30 @@ def _upright(info: Info) -> tuple[int, int]:
     return (info.height, info.width) if info.orientation >= 5 else (info.width, info.height)
 
 
-def _size(info: Info, work: Work) -> tuple[tuple[int, int], Fraction]:
-    """(width, height) of the result, and the shape of its pixels. Raises VideoError."""
+def _size(info: Info, work: Work, squared: bool) -> tuple[tuple[int, int], Fraction]:
+    """(width, height) of the result, and the shape of its pixels, which is square if `squared`. Raises VideoError."""
     width, height = _upright(info)
     aspect = 1 / info.aspect if info.orientation >= 5 else info.aspect
     try:
         out = work.size.of(width, height)
     except ValueError as error:
         raise VideoError(f"{info.path}: {error}; ask for a smaller size") from error
-    if _wishes(work).square_pixels and aspect != 1:
-        both = work.size.width is not None and work.size.height is not None
+    both = work.size.width is not None and work.size.height is not None
+    if squared and aspect != 1:
         if not both:
             out = (round(out[0] * aspect), out[1]) if aspect > 1 else (out[0], round(out[1] / aspect))
         return out, Fraction(1)
-    if work.size.width is not None and work.size.height is not None:
+    if both:
         aspect = (aspect * Fraction(width * out[1], height * out[0])).limit_denominator(1000)
     return out, aspect
+
+
+def _squared(info: Info, container: Container, codec: Codec, work: Work, warnings: list[str]) -> bool:
+    """Whether pixels are made square: on request, or where nothing could say that they are not."""
+    if _wishes(work).square_pixels or info.aspect == 1 or container.shape or codec.shape:
+        return _wishes(work).square_pixels
+    warnings.append(f"{codec.name} in {container.name} does not say the shape of pixels, so they are made square")
+    return True
 
 
 def _even(encoding: Encoding, warnings: list[str]) -> Encoding:

@@ -23,10 +23,10 @@ Item = TypeVar("Item")
 
 
 class Channel(Generic[Item]):
-    """A queue with room for `limit` bytes, one item at least. One thread gives, another takes."""
+    """A queue with room for `limit` bytes and `most` items, one item at least. One thread gives, another takes."""
 
-    def __init__(self, limit: int = _LIMIT) -> None:
-        self._limit = limit
+    def __init__(self, limit: int = _LIMIT, most: int | None = None) -> None:
+        self._limit, self._most = limit, most
         self._held: deque[tuple[Item, int]] = deque()
         self._bytes = 0
         self._changed = threading.Condition()
@@ -36,13 +36,16 @@ class Channel(Generic[Item]):
     def put(self, item: Item, size: int) -> None:
         """An item of so many bytes. Waits while the queue is full; raises AbandonedError when nobody takes it."""
         with self._changed:
-            while self._bytes >= self._limit and not self._abandoned:
+            while self._is_full() and not self._abandoned:
                 self._changed.wait(_LOOK)
             if self._abandoned:
                 raise AbandonedError("nobody takes these")
             self._held.append((item, size))
             self._bytes += size
             self._changed.notify_all()
+
+    def _is_full(self) -> bool:
+        return self._bytes >= self._limit or (self._most is not None and len(self._held) >= self._most)
 
     def end(self, error: BaseException | None = None) -> None:
         """No more will come; with `error`, because of it, and the taker meets it too."""

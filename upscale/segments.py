@@ -5,6 +5,7 @@ decides which bits come out; each further one a segment, written when its file i
 a torn last line, which counts for nothing. Borders are numbers of frames, so that an unbroken run has the same segments.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -92,7 +93,7 @@ class SegmentedJob:
         segment = Segment(frames, sha256, extradata.hex(), kept, counts)
         _append(self._handle, asdict(segment))
         self.segments.append(segment)
-        self._state_path(len(self.segments) - 2).unlink(missing_ok=True)
+        self._state_path(len(self.segments) - 3).unlink(missing_ok=True)  # two are kept, should the last one be damaged
 
     def state(self) -> State | None:
         """What was given with the last segment."""
@@ -122,8 +123,12 @@ class SegmentedJob:
 
 def folder_of(target: Path) -> Path:
     """Where the segments of a result are kept until it is whole."""
-    ending = ".upscale-job"
-    return target.with_name(f".{cut_to_bytes(target.name, NAME_BYTES - 1 - size_in_bytes(ending))}{ending}")
+    ending, name = ".upscale-job", target.name
+    room = NAME_BYTES - 1 - size_in_bytes(ending)
+    if size_in_bytes(name) > room:  # names that differ only at their end stay different
+        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        name = f"{cut_to_bytes(name, room - 17)}.{digest}"
+    return target.with_name(f".{name}{ending}")
 
 
 def begun_with(target: Path) -> dict[str, Any]:
@@ -141,7 +146,7 @@ def _begun(folder: Path, handle: int, target: Path, settings: Mapping[str, Any],
     lines = os.pread(handle, os.fstat(handle).st_size, 0).split(b"\n")[:-1]
     first = _parsed(lines[0]) if lines else None
     wanted = json.loads(json.dumps({"version": _VERSION, **settings}))
-    if first is not None and first != wanted and not anew:
+    if first is not None and first != wanted and not anew and len(lines) > 1:
         raise _begun_otherwise(target, first, wanted)
     if first != wanted:
         _empty(folder, handle)
@@ -198,17 +203,21 @@ def _state_path(folder: Path, index: int) -> Path:
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
         found = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None  # pyright: ignore[reportUnknownVariableType]
 
 
 def _segment(line: bytes) -> Segment | None:
+    """What a line says, or None where it says nonsense."""
     found = _parsed(line)
     try:
-        return None if found is None else Segment(**found)
+        segment = None if found is None else Segment(**found)
     except TypeError:
         return None
+    if segment is None or type(segment.frames) is not int or segment.frames < 1:
+        return None
+    return segment
 
 
 def _append(handle: int, value: Mapping[str, Any]) -> None:

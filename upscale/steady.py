@@ -111,7 +111,7 @@ def _likeness(source: Floats, expected: Floats) -> Floats:
     """(H, W), 1 where two frames differ by no more than noise and a quarter of a pixel's motion explain, 0 at twice that."""
     gray = _gray(source)
     slopes = [cv2.Sobel(gray, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1))]
-    contrast = _floats(cv2.blur(cv2.magnitude(*slopes), (5, 5)))
+    contrast = _floats(cv2.blur(_length(_floats(slopes[0]), _floats(slopes[1])), (5, 5)))
     difference = _floats(cv2.blur(_mean(np.abs(source - expected)), (5, 5)))
     return _floats(np.clip(2 - difference / (1.5 / 255 + 1.7 * _noise(gray) + 0.25 * contrast), 0, 1))
 
@@ -232,3 +232,8 @@ def _floats(values: Array) -> Floats:
 
 
 __all__ = ["RECOMMENDED", "Steady"]
+
+
+def _length(x: Floats, y: Floats) -> Floats:
+    """Not OpenCV's `magnitude`, which rounds otherwise from call to call."""
+    return np.sqrt(x * x + y * y, dtype=np.float32)

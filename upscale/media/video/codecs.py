@@ -19,7 +19,8 @@ KEPT: dict[str, CodecName] = {"ffv1": "ffv1", "prores": "prores"}
 @dataclass(frozen=True, slots=True)
 class Codec:
     """One way to compress. `encoder` and `hardware`: FFmpeg's names. `crf`: its default and its largest value, None where
-    there is none; `preset`: its option and default. `even`: whether the picture's sides must be even where chroma is halved.
+    there is none; `preset`: its option and default. `even`: whether the picture's sides must be even where chroma is halved;
+    `shape`: whether its own header says the shape of pixels.
     """
 
     name: CodecName
@@ -30,11 +31,12 @@ class Codec:
     even: bool = False
     alpha: bool = False
     lossless: bool = False
+    shape: bool = False
 
 
 CODECS: dict[CodecName, Codec] = {
-    "h264": Codec("h264", "libx264", "h264_nvenc", (17, 51), ("preset", "medium"), even=True),
-    "hevc": Codec("hevc", "libx265", "hevc_nvenc", (19, 51), ("preset", "medium"), even=True),
+    "h264": Codec("h264", "libx264", "h264_nvenc", (17, 51), ("preset", "medium"), even=True, shape=True),
+    "hevc": Codec("hevc", "libx265", "hevc_nvenc", (19, 51), ("preset", "medium"), even=True, shape=True),
     "av1": Codec("av1", "libsvtav1", "av1_nvenc", (24, 63), ("preset", "7"), even=True),
     "vp9": Codec("vp9", "libvpx-vp9", None, (22, 63), ("cpu-used", "3")),
     "prores": Codec("prores", "prores_ks", alpha=True, even=True),
@@ -83,7 +85,7 @@ def check_format(codec: Codec, name: str) -> str:
 
 def names_of(codec: Codec) -> list[str]:
     """The pixel formats that the codec's encoder takes and that we can fill: no old `yuvj`, no alpha that needs a container's
-    help, no memory of a device, no floats."""
+    help, no memory of a device, no floats, no gray with alpha."""
     formats = [format_ for format_ in AvCodec(codec.encoder, "w").video_formats or [] if format_.components]
     formats = [format_ for format_ in formats if codec.alpha or not layout_of(format_).alpha]
     return [

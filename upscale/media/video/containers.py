@@ -8,7 +8,8 @@ from upscale.wishes import CodecName
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """`muxer`: FFmpeg's name. `codecs`: what it can carry, the default for 8 bits first; `deep` the one for more bits."""
+    """`muxer`: FFmpeg's name. `codecs`: what it can carry, the default for 8 bits first; `deep` the one for more bits, `alpha`
+    the one for transparency. `shape`: whether it is told the shape of pixels (PyAV does not let us tell Matroska)."""
 
     name: str
     suffix: str
@@ -16,10 +17,11 @@ class Container:
     codecs: tuple[CodecName, ...]
     deep: CodecName
     alpha: CodecName | None
+    shape: bool = False
 
 
-MP4 = Container("MP4", ".mp4", "mp4", ("h264", "hevc", "av1", "vp9", "ffv1"), "hevc", None)
-MOV = Container("MOV", ".mov", "mov", ("h264", "hevc", "prores"), "hevc", "prores")
+MP4 = Container("MP4", ".mp4", "mp4", ("h264", "hevc", "av1", "vp9", "ffv1"), "hevc", None, shape=True)
+MOV = Container("MOV", ".mov", "mov", ("h264", "hevc", "prores"), "hevc", "prores", shape=True)
 MKV = Container("Matroska", ".mkv", "matroska", ("h264", "hevc", "av1", "vp9", "prores", "ffv1"), "hevc", "ffv1")
 WEBM = Container("WebM", ".webm", "webm", ("vp9", "av1"), "av1", None)
 

@@ -1,5 +1,7 @@
 """Segments and everything else of the source in one file."""
 
+import errno
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -58,8 +60,15 @@ def write(path: Path, film: Film, others: Others | None, carry: Callable[[Stream
             for _, packet in merge(_packets(film, main[0]), rest, key=lambda pair: pair[0]):
                 out.mux(packet)
     except (FFmpegError, ValueError) as error:
+        if is_full(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         reason = getattr(error, "strerror", None) or error
         raise OutputError(f"{path}: cannot be written as {film.container.name} ({reason}); try --format mkv") from error
+
+
+def is_full(error: Exception) -> bool:
+    """Whether a disk has no room left; FFmpeg's error for that is no OSError."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _muxer_options(film: Film) -> dict[str, str]:
@@ -84,7 +93,6 @@ def _main_stream(out: OutputContainer, encoding: Encoding) -> VideoStream:
     if out.format.name in ("mp4", "mov") and encoding.codec.name in _TAGS:
         stream.codec_context.codec_tag = _TAGS[encoding.codec.name]
     stream.time_base = encoding.time_base
-    stream.sample_aspect_ratio = encoding.aspect
     open_context(stream.codec_context, encoding)
     return stream
 

@@ -58,8 +58,12 @@ class SegmentWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._file is not None:
-            self._file.close()
+        try:
+            if self._file is not None:
+                self._file.close()  # may need the room that a full disk has not
+        except OSError as full:
+            self._replacing.__exit__(OSError, full, None)
+            raise
         self._replacing.__exit__(kind, error, trace)
 
 

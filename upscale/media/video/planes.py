@@ -15,7 +15,8 @@ _DEPTHS = (8, 9, 10, 12, 14, 16)
 
 
 def layout_of(format_: VideoFormat) -> Layout:
-    """What of a pixel format matters. Packed, interleaved and palette formats count as what their planes would be."""
+    """What of a pixel format matters. Packed, interleaved and palette formats count as what their planes would be;
+    gray with alpha as RGB with alpha."""
     depth = max(8, *(component.bits for component in format_.components)) if format_.components else 8
     depth = next((known for known in _DEPTHS if known >= depth), 16)
     alpha = any(component.is_alpha for component in format_.components)
@@ -23,7 +24,7 @@ def layout_of(format_: VideoFormat) -> Layout:
         return Layout("rgb", depth, 0, 0, alpha)
     colors = sum(not component.is_alpha for component in format_.components)
     if colors == 1:
-        return Layout("gray", depth, 0, 0, alpha)
+        return Layout("rgb" if alpha else "gray", depth, 0, 0, alpha)
     side = 1 << 8
     sub_x = (side // max(1, format_.chroma_width(side))).bit_length() - 1
     sub_y = (side // max(1, format_.chroma_height(side))).bit_length() - 1
@@ -34,7 +35,7 @@ def planar_name(layout: Layout) -> str:
     """FFmpeg's planar pixel format of that layout."""
     end = "" if layout.depth == 8 else f"{layout.depth}le"
     if layout.kind == "gray":
-        return ("gbrap" if layout.alpha else "gray") + end
+        return "gray" + end
     if layout.kind == "rgb":
         return ("gbrap" if layout.alpha else "gbrp") + end
     return f"yuv{'a' if layout.alpha else ''}{_NAMES[layout.sub_x, layout.sub_y]}p{end}"
@@ -45,7 +46,7 @@ def planes_from(frame: av.VideoFrame) -> tuple[tuple[Array, ...], Layout]:
     layout = layout_of(frame.format)
     name = planar_name(layout)
     if frame.format.name.replace("yuvj", "yuv") != name:
-        frame = frame.reformat(format=name)
+        frame = frame.reformat(format=name, threads=1)  # more now and then spoil a row of tiny frames
         layout = layout_of(frame.format)
     arrays = [_array(plane, layout.dtype) for plane in frame.planes]
     if layout.kind == "rgb":
@@ -61,7 +62,7 @@ def frame_from(planes: tuple[Array, ...], name: str) -> av.VideoFrame:
     arrays = [planes[1], planes[2], planes[0], *planes[3:]] if layout.kind == "rgb" else planes
     for plane, array in zip(frame.planes, arrays, strict=True):
         _array(plane, layout.dtype)[:] = array
-    return frame if frame.format.name == name else frame.reformat(format=name)
+    return frame if frame.format.name == name else frame.reformat(format=name, threads=1)
 
 
 def _array(plane: Any, dtype: np.dtype[Any]) -> Array:

@@ -29,10 +29,12 @@ _PROVED = ("audio", "subtitle", "video")
 
 @dataclass(slots=True)
 class Extent:
-    """What a stream's packets say: how many, and from when to when, in seconds. `tick`: the finest difference."""
+    """What a stream's packets say: how many, and from when to when, in seconds. `tick`: the finest difference. `hidden`: how
+    many of them are there to be decoded, but not to be heard (an MP4's edit list says so)."""
 
     tick: Fraction
     packets: int = 0
+    hidden: int = 0
     first: Fraction | None = None
     last: Fraction | None = None
     end: Fraction | None = None
@@ -107,9 +109,9 @@ def _difference(one: Carried, before: Extent, after: Extent, shift: Fraction) ->
     if one.how == "convert" and one.kind == "subtitle":
         return None  # lines that overlap become one
     near = (_COPIED if one.how == "copy" else _CONVERTED) + before.tick + after.tick
-    if abs(after.first - (before.first - shift)) > near:
+    if abs(after.first - (before.first - shift)) > near and not before.hidden:
         return f"begins at {float(after.first):.3f} s instead of {float(before.first - shift):.3f} s"
-    if one.how == "copy" and after.packets != before.packets:
+    if one.how == "copy" and not before.packets - before.hidden <= after.packets <= before.packets:
         return f"has {after.packets} packets instead of {before.packets}"
     pair = (after.last, before.last) if one.how == "copy" else (after.end, before.end)
     if abs(pair[0] - (pair[1] - shift)) > near:
@@ -122,11 +124,10 @@ def _extents(container: InputContainer, indices: Iterable[int], window: Window) 
     found = {stream.index: Extent(stream.time_base or Fraction(1)) for stream in streams}
     try:
         for packet in container.demux(streams) if streams else ():
-            if packet.pts is None or packet.is_discard or _is_gap(packet):
-                continue
-            if not inside(packet.pts * packet.time_base, window):
+            if packet.pts is None or _is_gap(packet) or not inside(packet.pts * packet.time_base, window):
                 continue
             found[packet.stream.index].add(packet.pts, packet.duration or 0)
+            found[packet.stream.index].hidden += packet.is_discard
     except FFmpegError:
         pass  # a source that ends in the middle of something
     return found

@@ -18,7 +18,7 @@ from av.error import BlockingIOError as NotYetError
 from av.error import EOFError as EndError
 from av.error import FFmpegError, InvalidDataError
 from av.filter import Graph
-from av.stream import Stream
+from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from upscale.errors import VideoError
@@ -70,13 +70,15 @@ class Info:
 
 @dataclass(slots=True)
 class Seen:
-    """What was met while reading: frames with invented parts, packets that gave no frame, times that were made up."""
+    """What was met while reading: frames with invented parts, packets that gave no frame, times that were made up; when
+    the last frame was shown, in seconds."""
 
     frames: int = 0
     packets: int = 0
     corrupt: list[int] = field(default_factory=list[int])
     lost: int = 0
     retimed: int = 0
+    end: float = 0.0
 
 
 class Clip(Protocol):
@@ -125,6 +127,8 @@ class VideoFile:
         except BaseException:
             self._container.close()
             raise
+        # AVI has no times, and what FFmpeg makes up where frames are reordered is out of step.
+        self._uncertain = self.info.container == "avi" and bool(self._stream.codec_context.has_b_frames)
         how = {"auto": "interlaced", "bwdif": "all", "off": ""}[deinterlace]
         self._which = how if self.info.interlaced else ""
 
@@ -144,6 +148,7 @@ class VideoFile:
         for picture in _deinterlaced(raw, self._stream, self._which) if self._which else raw:
             pts, last = self._time(picture, last)
             seconds = pts * self.info.time_base
+            self.seen.end = max(self.seen.end, float(seconds))
             if end is not None and seconds >= end:
                 return
             if start is not None and seconds < start:
@@ -193,7 +198,7 @@ class VideoFile:
 
     def _time(self, picture: av.VideoFrame, last: int | None) -> tuple[int, int]:
         """The frame's pts in the stream's time base; made up where it has none or goes backwards."""
-        base, pts = self.info.time_base, picture.pts
+        base, pts = self.info.time_base, None if self._uncertain else picture.pts
         if pts is not None and picture.time_base is not None and picture.time_base != base:
             pts = round(pts * picture.time_base / base)
         if pts is None or (last is not None and pts <= last):
@@ -208,7 +213,7 @@ class VideoFile:
             seconds = float(pts * info.time_base)
             raise VideoError(
                 f"{self._path}: frame {number} at {seconds:.3f} s is {picture.width}×{picture.height}, while the video began "
-                f"with {info.width}×{info.height}; enlarge the parts apart, with --end {seconds:.3f} and --start {seconds:.3f}"
+                f"with {info.width}×{info.height}; take --end {seconds:.3f}, and cut the rest off with another program"
             )
         planes, layout = planes_from(picture)
         self.seen.frames += 1
@@ -245,11 +250,14 @@ def _opened(path: Path, hardware: bool) -> tuple[InputContainer, list[str]]:
 
 def _main_stream(path: Path, container: InputContainer) -> VideoStream:
     """The video that is meant to be watched: never a cover picture."""
-    found = [stream for stream in container.streams.video if not stream.disposition & 0x400]
+    pictured = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    found = [stream for stream in pictured if stream.codec_context is not None]  # pyright: ignore[reportUnnecessaryComparison]
+    if pictured and not found:
+        raise VideoError(f"{path}: its video is of a kind that FFmpeg does not know; convert it with what made it")
     if not found:
         raise VideoError(f"{path}: holds no video, only {_kinds(container)}; nothing can be enlarged")
     stream = max(found, key=lambda stream: (bool(stream.disposition & 1), -stream.index))
-    stream.thread_type = "AUTO"
+    stream.thread_type = "SLICE"  # with threads over frames FFmpeg drops whole frames beside a damaged one
     stream.codec_context.flags |= Flags.output_corrupt  # a damaged frame is shown, and counted, as in every player
     return stream
 
