@@ -163,7 +163,7 @@ def test_frames_come_one_by_one(decoder: Decoder, write: Write, monkeypatch: pyt
 
 def test_every_field_of_the_header_is_carried() -> None:
     """A field that is added to the types and forgotten in wire.py would come back as its default."""
-    color = Color(12, True, "bt2020", "pq", "p3", False, b"icc", (("gAMA", b"1"),))
+    color = Color(12, True, "bt2020", "pq", "p3", False, b"icc", (("gAMA", b"1"),), "center")
     header = Header(3, 2, np.dtype(np.uint16), True, color, Metadata(b"e", b"x", (1.5, 2.5)))
     for value, default in ((color, Color()), (header.metadata, Metadata())):
         for field in dataclasses.fields(value):

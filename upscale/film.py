@@ -5,7 +5,7 @@ import hashlib
 import os
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -46,7 +46,7 @@ def run_film(task: Task, work: Work, progress: FilmProgress | None = None) -> Ou
             record.status = "skipped"
             return Outcome(record)
         clear_stale(place_of(task.target).parent)
-        with opened(task, work) as file:
+        with _readable(task), opened(task, work) as file:
             _made(task, file, work, record, progress or (lambda _: None))
         manifest = work.manifest(task)
         if manifest is not None:
@@ -61,8 +61,17 @@ def planned_film(task: Task, work: Work) -> FilmPlan:
     """Looks at a task's video and plans it. Raises what the work itself would."""
     if task.error is not None:
         raise task.error
-    with opened(task, work) as file:
+    with _readable(task), opened(task, work) as file:
         return film_plan(task, file, work)
+
+
+@contextlib.contextmanager
+def _readable(task: Task) -> Generator[None]:
+    """Makes of what FFmpeg finds wrong while it reads an error that people understand."""
+    try:
+        yield
+    except FFmpegError as error:
+        raise VideoError(f"{task.source}: cannot be read ({error.strerror}); the file is damaged") from error
 
 
 def opened(task: Task, work: Work) -> Clip:
@@ -106,6 +115,8 @@ def _made(task: Task, file: Clip, work: Work, record: Record, progress: FilmProg
         except BaseException as error:
             if job.frames:
                 work.report(f"{target}: {job.frames} frames are kept; the same command goes on from there")
+            else:
+                job.remove()
             if isinstance(error, OSError):
                 raise OutputError(
                     f"{target}: cannot be written ({error.strerror}); make room, then run it again"
@@ -205,7 +216,7 @@ def _join(task: Task, file: Clip, plan: FilmPlan, work: Work, job: SegmentedJob,
     except FFmpegError as error:
         if is_full(error):
             raise OutputError(f"{target}: the disk is full; make room, then run it again") from error
-        raise VideoError(f"{task.source}: cannot be read to its end ({error.strerror}); the file is damaged") from error
+        raise
     except OSError as error:
         raise OutputError(f"{target}: cannot be written ({error.strerror}); make room, then run it again") from error
     return damage

@@ -47,7 +47,8 @@ class Progressed:
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """A frame on its way. `picture` None: it is the one before again; then `result`, `state` are None too."""
+    """A frame on its way, with what was made of it so far. `picture` None: it is the one before again, and so is its result.
+    `state`: with the last frame of a segment, what those after it depend on."""
 
     frame: Frame
     picture: FloatPicture | None
@@ -233,8 +234,10 @@ class Filming:
         if shown.rgb is None:
             assert before is not None
             return before
-        encoding = self._plan.encoding
-        return planes_of(shown.rgb, shown.alpha, encoding.layout, encoding.color)
+        encoding, alpha = self._plan.encoding, shown.alpha
+        if encoding.layout.alpha and alpha is None:  # a frame without, among others with transparency
+            alpha = np.ones(shown.rgb.shape[:2], np.float32)
+        return planes_of(shown.rgb, alpha, encoding.layout, encoding.color)
 
     def _tell(self, same: bool) -> None:
         progressed = self.progressed

@@ -113,7 +113,7 @@ def described(source: Source) -> Message:
         "alpha": bool(header.alpha),
         "depth": int(color.depth),
         "gray": bool(color.gray),
-        "color": [color.matrix, color.transfer, color.primaries],
+        "color": [color.matrix, color.transfer, color.primaries, color.chroma_location],
         "full_range": bool(color.full_range),
         "icc": blob(color.icc),
         "chunks": [[name, blob(content)] for name, content in color.chunks],
@@ -145,11 +145,12 @@ def _understood(fields: dict[str, Any], blobs: Sequence[bytes]) -> Opened:
     width, height = (_whole(side, 1, _LARGEST_SIDE) for side in fields["size"])
     if fields["dtype"] not in _DTYPES:
         raise WireError("an unknown kind of pixels")
-    matrix, transfer, primaries = map(_text, _listed(fields["color"], 3))
+    matrix, transfer, primaries, location = map(_text, _listed(fields["color"], 4))
     color = Color(
         *(_whole(fields["depth"], 1, 32), _truth(fields["gray"]), matrix, transfer, primaries),
         *(_truth(fields["full_range"]), blob(fields["icc"])),
         tuple(chunk(pair) for pair in _listed(fields["chunks"], MOST_BLOBS)),
+        location,
     )
     metadata = Metadata(blob(fields["exif"]), blob(fields["xmp"]), _dpi(fields["dpi"]))
     header = Header(width, height, np.dtype(fields["dtype"]), _truth(fields["alpha"]), color, metadata)
