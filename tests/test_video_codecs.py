@@ -95,7 +95,7 @@ def test_default_codecs(container: Container, decoder: str, layout: Layout, want
     assert default_codec(container, decoder, layout).name == wanted
 
 
-@pytest.mark.parametrize("container", set(CONTAINERS.values()), ids=lambda container: container.name)
+@pytest.mark.parametrize("container", dict.fromkeys(CONTAINERS.values()), ids=lambda container: container.name)
 def test_defaults_are_what_the_container_carries(container: Container) -> None:
     for layout in (YUV420, TEN, RGB, GRAY, ALPHA):
         assert default_codec(container, "whatever", layout).name in container.codecs
