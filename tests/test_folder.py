@@ -116,6 +116,12 @@ def test_a_video_keeps_its_container_where_that_is_written_and_else_becomes_matr
     assert targets == [f"{name}_x4.webm" for name in "abcdef"] + ["g_x4.jpg"]
 
 
+def test_a_video_does_not_go_to_stdout(place: Path) -> None:
+    make("a.mp4")
+    (fault,) = faults(planned("a.mp4", out="-"))
+    assert fault == "-: a video is put together at its end and cannot go to stdout; use -o with a file"
+
+
 def test_a_video_and_a_picture_are_not_called_like_one_another(place: Path) -> None:
     make("a.mp4", "b.png")
     assert faults(planned("a.mp4", out="x.png")) == ["x.png: no video can be so called; use .mp4, .mkv, .webm or .mov"]

@@ -150,3 +150,11 @@ def test_a_preview_makes_two_seconds_from_the_middle_and_tells_what_all_would_ta
     assert "in_x2_preview.mp4: exists already" in again.stderr
     assert call("in.mp4", "--preview", "--start", "1", "--overwrite").return_value == 0
     assert clips.numbers(Path("in_x2_preview.mp4")) == list(range(24, 72))
+
+
+def test_a_format_of_pictures_does_not_bend_a_video(call: Callable[..., Result]) -> None:
+    clips.make(Path("in.mp4"), clips.Clip(frames=4))
+    result = call("in.mp4", "--format", "png")
+    assert result.return_value == 0
+    assert "--format png is for pictures; videos keep their container" in result.stderr
+    assert clips.numbers(Path("in_x2.mp4")) == [0, 1, 2, 3]

@@ -71,6 +71,8 @@ class Workshop:
 
     @cached_property
     def video_work(self) -> Work:
+        if self._options.format is not None and _format(self._options) is not None:
+            self._warn(f"--format {self._options.format} is for pictures; videos keep their container")
         if self._options.model is not None:
             return replace(self.picture_work, video=self._options.video)
         model = zoo.default_for_videos()

@@ -243,7 +243,9 @@ def _task(item: _Item, target: Path | None, places: Places, inputs: _Identities)
     if target is None or item.error is not None:
         return Task(item.source, None, item.error, stdin=item.stdin)
     if target == STREAM:
-        return Task(item.source, target, stdin=item.stdin, stdout=True)
+        video = not item.stdin and is_video(item.source)
+        error = OutputError("-: a video is put together at its end and cannot go to stdout; use -o with a file")
+        return Task(item.source, target, error if video else None, stdin=item.stdin, stdout=True)
     return Task(item.source, target, _misplaced(item.source, target, places, inputs), item.root, item.stdin)
 
 
