@@ -13,6 +13,7 @@ import pytest
 from PIL import Image as Pil
 
 from upscale.checkpoint import Checkpoint, write_safetensors
+from upscale.filming import Progressed
 from upscale.image import Array
 from upscale.media.folder import Task
 from upscale.progress import Bars
@@ -126,3 +127,18 @@ def test_no_bars_where_nobody_watches(batch: list[str]) -> None:
     assert b"\r" not in done.stderr
     assert b"3/3" not in done.stderr
     assert done.stderr.count(b"\n") == 4, "one line about the engine, one for each picture"
+
+
+def test_a_videos_bar_tells_frames_what_is_left_and_where_the_time_goes(capsys: pytest.CaptureFixture[str]) -> None:
+    with Bars(1, quiet=False) as bars:
+        told = bars.film(Task(Path("film.mkv"), None))
+        assert told is not None
+        done = Progressed(total=100, kept=40, busy={"decode": 1.0, "network": 8.0, "encode": 1.0})
+        for frames in (1, 20):
+            done.frames = frames
+            told(done)
+        shown = bars._picture
+        assert (shown.n, shown.total) == (60, 100)
+        shown.refresh()
+    assert "decode 10%, network 80%, encode 10%" in capsys.readouterr().err
+    assert Bars(1, quiet=True).film(Task(Path("film.mkv"), None)) is None

@@ -1,8 +1,10 @@
 """What will be done to a video, decided before a frame of it is enlarged: size, codec, container, and what else is carried."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 from av.codec import Codec as AvCodec
@@ -52,7 +54,10 @@ def film_plan(task: Task, file: Clip, work: Work) -> FilmPlan:
     info, target, wishes, warnings = file.info, place_of(task.target), _wishes(work), list(file.info.warnings)
     container, codec = _written(task, info, work)
     source = info.layout
-    name = check_format(codec, wishes.pixel_format) if wishes.pixel_format else format_for(codec, source)
+    name = format_for(codec, source)
+    if wishes.pixel_format is not None:
+        with _about(target):
+            name = check_format(codec, wishes.pixel_format)
     size, aspect = _size(info, work, _squared(info, container, codec, work, warnings))
     encoding = Encoding(
         codec,
@@ -81,12 +86,19 @@ def film_plan(task: Task, file: Clip, work: Work) -> FilmPlan:
         raise VideoError(f"{task.source}: {error}; ask for a smaller size") from error
     carried = file.carried(container.muxer)
     segment = segment_frames(encoding.width, encoding.height)
-    try:
+    with _about(target):
         for _ in Encoder(encoding).finish():  # what no encoder takes is told now, not after the first segment
             pass
+    return FilmPlan(info, job, container, encoding, carried, segment, fill, deep, [*warnings, *told_of(carried)])
+
+
+@contextlib.contextmanager
+def _about(target: Path) -> Generator[None]:
+    """Puts the file's name before what is said of its codec."""
+    try:
+        yield
     except OutputError as error:
         raise OutputError(f"{target}: {error}") from error
-    return FilmPlan(info, job, container, encoding, carried, segment, fill, deep, [*warnings, *told_of(carried)])
 
 
 def settings_of(plan: FilmPlan, work: Work, model: str) -> dict[str, Any]:
