@@ -352,3 +352,18 @@ def test_tags_that_change_in_the_middle_hold_from_there_on(tmp_path: Path) -> No
     frames, _ = read(tmp_path / "both.h264")
     assert [frame.color.matrix for frame in frames] == ["bt709"] * 4 + ["bt2020"] * 4
     assert [frame.color.full_range for frame in frames] == [False] * 4 + [True] * 4
+
+
+def test_transparency_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    """WebM keeps it beside the frames, where FFmpeg's own decoder does not look: the result would be opaque."""
+    clip = Clip(frames=2, codec="libvpx-vp9")
+    make(tmp_path / "clip.webm", clip)
+    with av.open(str(tmp_path / "clip.webm")) as source, av.open(str(tmp_path / "alpha.webm"), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0], opaque=True)
+        stream.metadata["alpha_mode"] = "1"
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                out.mux(packet)
+    with pytest.raises(VideoError, match=r"alpha\.webm: holds transparency in vp9, .*ProRes 4444"):
+        VideoFile(tmp_path / "alpha.webm")
