@@ -20,15 +20,6 @@ from upscale.media.video.containers import WEBM
 posix = pytest.mark.skipif(sys.platform == "win32", reason="pipes and links as on POSIX systems")
 
 
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder, in which the command is started."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
 def make(*names: str) -> None:
     """Files that look like pictures: nobody opens them here."""
     for name in names:

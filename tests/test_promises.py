@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -36,14 +36,6 @@ def model(random_checkpoint: Callable[[ModelSpec, int], Checkpoint], tmp_path_fa
     path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
     write_safetensors(random_checkpoint(TINY, 0), path)
     return path
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
 
 
 def command(model: Path | str, *arguments: str | Path) -> list[str]:
@@ -527,18 +519,6 @@ def test_wish_9_a_thousand_finished_files_are_checked_in_seconds(
     took = time.monotonic() - start
     assert b"1000 of 1000 were finished already" in done.stderr
     assert took < 15, "3 s on an idle machine"
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 200 kB; only root may make one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "none", str(folder)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("no right to mount a small disk")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tmpfs")

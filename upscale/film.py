@@ -19,14 +19,13 @@ from upscale.files import clear_stale, replacing
 from upscale.filming import Filming, FilmProgress, shift_of
 from upscale.filmplan import FilmPlan, described_tile, film_plan, settings_of
 from upscale.media.folder import Task, exists_already
-from upscale.media.video.join import Film, is_full, write
+from upscale.media.video.join import Film, write
 from upscale.media.video.prove import prove_streams, prove_video
 from upscale.media.video.sequence import PictureSequence
 from upscale.media.video.source import Clip, VideoFile
 from upscale.plans import MIN_ROWS
 from upscale.segments import SegmentedJob, begun_with
 from upscale.stages import macs_per_pixel
-from upscale.wishes import VideoWishes
 from upscale.work import Outcome, Record, Work, failed, place_of, record_of, to_do
 
 PREVIEW_SECONDS = 2
@@ -39,7 +38,7 @@ def run_film(task: Task, work: Work, progress: FilmProgress | None = None) -> Ou
     """Enlarges one video. Ctrl-C leaves finished segments, and the same call goes on from there."""
     started, record = time.perf_counter(), record_of(task)
     try:
-        if work.video is not None and work.video.preview:
+        if work.video.preview:
             task, work = _previewed(task, work)
             record.output = str(task.target)
         if not to_do(task, work):
@@ -76,7 +75,7 @@ def _readable(task: Task) -> Generator[None]:
 
 def opened(task: Task, work: Work) -> Clip:
     """A task's video file, or its folder of pictures. Raises VideoError and PictureError."""
-    wishes = work.video or VideoWishes()
+    wishes = work.video
     if not task.sequence:
         return VideoFile(task.source, wishes.deinterlace, wishes.hardware_decoding)
     if wishes.rate is None:
@@ -88,7 +87,7 @@ def _previewed(task: Task, work: Work) -> tuple[Task, Work]:
     """The task and work of two seconds from --start or the middle on."""
     if task.error is not None:
         raise task.error
-    target, wishes = place_of(task.target), work.video or VideoWishes()
+    target, wishes = place_of(task.target), work.video
     with opened(task, work) as file:
         seconds = Fraction(file.info.seconds or 0)
     start = wishes.start if wishes.start is not None else max(Fraction(0), (seconds - PREVIEW_SECONDS) / 2)
@@ -111,23 +110,20 @@ def _made(task: Task, file: Clip, work: Work, record: Record, progress: FilmProg
         if job.frames:
             work.report(f"{target}: goes on after frame {job.frames}")
         try:
-            film.run()
-        except BaseException as error:
+            with _writable(target):
+                film.run()
+        except BaseException:
             if job.frames:
                 work.report(f"{target}: {job.frames} frames are kept; the same command goes on from there")
             else:
                 job.remove()
-            if isinstance(error, OSError):
-                raise OutputError(
-                    f"{target}: cannot be written ({error.strerror}); make room, then run it again"
-                ) from error
             raise
         record.warnings += _join(task, file, plan, work, job, film)
         job.remove()
     finally:
         job.close()
-    _count(film, file, work, record)
-    if work.video is not None and work.video.preview:
+    _count(film, file, plan, work, record)
+    if work.video.preview:
         _foretell(film, plan, work, record)
 
 
@@ -200,26 +196,29 @@ def _fingerprint(path: Path) -> str:
 
 def _join(task: Task, file: Clip, plan: FilmPlan, work: Work, job: SegmentedJob, film: Filming) -> list[str]:
     """The segments and the other streams in one file, which takes its name when it is proved; what could not be converted."""
-    target, wishes, info = place_of(task.target), work.video or VideoWishes(), plan.info
+    target, wishes, info = place_of(task.target), work.video, plan.info
     whole = Film(plan.container, plan.encoding, job.paths, bytes.fromhex(job.segments[0].extradata))
     window, shift = (wishes.start, wishes.end), shift_of(plan, wishes) * info.time_base
-    damage: list[str] = []
+    with _writable(target), replacing(target) as temporary:
+        others = file.others(plan.carried, window, shift)
+        with others or contextlib.nullcontext():
+            write(temporary, whole, others, file.carry)
+            damage = others.damage() if others is not None else []
+        prove_video(temporary, target, array("q", sorted(film.times)), film.last, info.time_base)
+        prove_streams(temporary, target, task.source, plan.carried, window, shift)
+        _to_disk(temporary)
+    return damage
+
+
+@contextlib.contextmanager
+def _writable(target: Path) -> Generator[None]:
+    """Makes of a disk that takes no more an error that says what to do."""
     try:
-        with replacing(target) as temporary:
-            others = file.others(plan.carried, window, shift)
-            with others or contextlib.nullcontext():
-                write(temporary, whole, others, file.carry)
-                damage = others.damage() if others is not None else []
-            prove_video(temporary, target, array("q", sorted(film.times)), film.last, info.time_base)
-            prove_streams(temporary, target, task.source, plan.carried, window, shift)
-            _to_disk(temporary)
-    except FFmpegError as error:
-        if is_full(error):
-            raise OutputError(f"{target}: the disk is full; make room, then run it again") from error
-        raise
+        yield
+    except FFmpegError:
+        raise  # some of them are OSErrors too, but about the source
     except OSError as error:
         raise OutputError(f"{target}: cannot be written ({error.strerror}); make room, then run it again") from error
-    return damage
 
 
 def _to_disk(path: Path) -> None:
@@ -231,7 +230,7 @@ def _to_disk(path: Path) -> None:
         os.close(handle)
 
 
-def _count(film: Filming, file: Clip, work: Work, record: Record) -> None:
+def _count(film: Filming, file: Clip, plan: FilmPlan, work: Work, record: Record) -> None:
     done, seen, engine = film.progressed, file.seen, work.enlarger.engine
     record.frames = len(film.times)
     record.device, record.engine, record.precision = engine.device, engine.name, engine.precision
@@ -241,7 +240,7 @@ def _count(film: Filming, file: Clip, work: Work, record: Record) -> None:
         record.warnings.append(f"{len(seen.corrupt)} frames are damaged in the source, the first is {seen.corrupt[0]}")
     if seen.lost:
         record.warnings.append(f"{seen.lost} places of the source could not be decoded; what was there is missing")
-    announced = film.announced
+    announced = plan.info.seconds if work.video.end is None else None
     if announced is not None and seen.end < announced - max(0.3, 0.02 * announced):
         record.warnings.append(
             f"the video ends after {seen.end:.1f} s, though the file announces {announced:.1f} s; it may be cut off"

@@ -72,7 +72,7 @@ class Filming:
         self, task: Task, file: Clip, plan: FilmPlan, work: Work, job: SegmentedJob, progress: FilmProgress
     ) -> None:
         self._task, self._file, self._plan, self._work, self._job = task, file, plan, work, job
-        self._wishes = work.video or VideoWishes()
+        self._wishes = work.video
         self._told, self.shift = progress, Shift()
         self.times = array("q")
         self.last = 0
@@ -83,7 +83,6 @@ class Filming:
         self._stored = job.state() or {}
         self._shift = shift_of(plan, self._wishes)
         self._began = time.perf_counter()
-        self.announced = plan.info.seconds if self._wishes.end is None else None
 
     def run(self) -> None:
         """Returns when every frame is in a segment on the disk."""

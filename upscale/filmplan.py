@@ -24,12 +24,12 @@ from upscale.media.video.codecs import (
     format_for,
     threads,
 )
+from upscale.media.video.colors import Light, Tags
 from upscale.media.video.containers import Container, container_of
 from upscale.media.video.encoder import Encoder, Encoding
 from upscale.media.video.source import Clip, Info
 from upscale.segments import segment_frames
 from upscale.sizes import Size
-from upscale.wishes import VideoWishes
 from upscale.work import Work, place_of
 
 
@@ -51,7 +51,7 @@ class FilmPlan:
 
 def film_plan(task: Task, file: Clip, work: Work) -> FilmPlan:
     """The plan for an opened video. Raises VideoError and OutputError as the work itself would."""
-    info, target, wishes, warnings = file.info, place_of(task.target), _wishes(work), list(file.info.warnings)
+    info, target, wishes, warnings = file.info, place_of(task.target), work.video, list(file.info.warnings)
     container, codec = _written(task, info, work)
     source = info.layout
     name = format_for(codec, source)
@@ -103,7 +103,7 @@ def _about(target: Path) -> Generator[None]:
 
 def settings_of(plan: FilmPlan, work: Work, model: str) -> dict[str, Any]:
     """Everything that decides which bits come out, as JSON values with names that people know from the options."""
-    settings, engine, wishes = work.enlarger.settings, work.enlarger.engine, _wishes(work)
+    settings, engine, wishes = work.enlarger.settings, work.enlarger.engine, work.video
     look: Mapping[str, Any] = {
         "strength": settings.strength,
         "color-fix": settings.color_fix,
@@ -132,13 +132,9 @@ def described_tile(plan: FilmPlan) -> list[list[int]]:
     return [[part.rows, part.tail_rows] for part in plan.job.plans]
 
 
-def _wishes(work: Work) -> VideoWishes:
-    return work.video or VideoWishes()
-
-
 def _written(task: Task, info: Info, work: Work) -> tuple[Container, Codec]:
     """By --format and --codec, the target's name, and what the source is."""
-    wishes = _wishes(work)
+    wishes = work.video
     target = place_of(task.target)
     container = container_of(target)
     if container is None:
@@ -151,7 +147,7 @@ def _written(task: Task, info: Info, work: Work) -> tuple[Container, Codec]:
 
 def _encoder(codec: Codec, work: Work) -> str:
     """FFmpeg's encoder: the hardware's where it is wanted and can be opened."""
-    if not _wishes(work).hardware_encoding:
+    if not work.video.hardware_encoding:
         return codec.encoder
     if codec.hardware is None:
         work.report(f"no hardware writes {codec.name}: going on with {codec.encoder}")
@@ -166,8 +162,6 @@ def _encoder(codec: Codec, work: Work) -> str:
 
 
 def _open_small(codec: Codec) -> None:
-    from upscale.media.video.colors import Light, Tags
-
     assert codec.hardware is not None
     base = Fraction(1, 25)
     small = Encoding(
@@ -200,8 +194,8 @@ def _size(info: Info, work: Work, squared: bool) -> tuple[tuple[int, int], Fract
 
 def _squared(info: Info, container: Container, codec: Codec, work: Work, warnings: list[str]) -> bool:
     """Whether pixels are made square: on request, or where nothing could say that they are not."""
-    if _wishes(work).square_pixels or info.aspect == 1 or container.shape or codec.shape:
-        return _wishes(work).square_pixels
+    if work.video.square_pixels or info.aspect == 1 or container.shape or codec.shape:
+        return work.video.square_pixels
     warnings.append(f"{codec.name} in {container.name} does not say the shape of pixels, so they are made square")
     return True
 

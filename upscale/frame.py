@@ -55,7 +55,6 @@ class Frame:
     time_base: Fraction = Fraction(1, 1000)
     number: int = 0
     corrupt: bool = False
-    interlaced: bool = False
 
     @property
     def width(self) -> int:

@@ -79,7 +79,7 @@ class SegmentedJob:
         return sum(segment.frames for segment in self.segments)
 
     def path(self, index: int) -> Path:
-        return self.folder / f"{index:06d}.packets"
+        return _packets_path(self.folder, index)
 
     @property
     def paths(self) -> list[Path]:
@@ -192,8 +192,12 @@ def _with_state(folder: Path, segments: list[Segment]) -> list[Segment]:
 
 
 def _is_whole(folder: Path, index: int, segment: Segment) -> bool:
-    path = folder / f"{index:06d}.packets"
+    path = _packets_path(folder, index)
     return path.is_file() and sha256_of(path) == segment.sha256
+
+
+def _packets_path(folder: Path, index: int) -> Path:
+    return folder / f"{index:06d}.packets"
 
 
 def _state_path(folder: Path, index: int) -> Path:

@@ -2,14 +2,13 @@
 
 import re
 from fractions import Fraction
-from typing import Any
+from typing import Any, get_args
 
 import click
 
-from upscale.wishes import VideoWishes
+from upscale.wishes import CodecName, Deinterlace, VideoWishes
 
 VIDEO_FORMATS = ("mp4", "mkv", "webm", "mov")
-CODEC_NAMES = ("h264", "hevc", "av1", "vp9", "prores", "ffv1")
 
 
 class _Time(click.ParamType):  # pyright: ignore[reportMissingTypeArgument] - generic only from click 8.4 on
@@ -49,7 +48,9 @@ class _Pair(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
 
 
 VIDEO_GROUP = [
-    click.option("--codec", type=click.Choice(CODEC_NAMES), help="[default: h264, more than 8 bits hevc, in WebM vp9]"),
+    click.option(
+        "--codec", type=click.Choice(get_args(CodecName)), help="[default: h264, more than 8 bits hevc, in WebM vp9]"
+    ),
     click.option(
         "--crf", type=click.FloatRange(0, 63), help="Quality of the encoder, smaller is better. [default: high]"
     ),
@@ -69,7 +70,7 @@ VIDEO_GROUP = [
     ),
     click.option(
         "--deinterlace",
-        type=click.Choice(["auto", "bwdif", "off"]),
+        type=click.Choice(get_args(Deinterlace)),
         default="auto",
         show_default=True,
         help="auto: bwdif on the frames that say that they are interlaced; bwdif: on all.",

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 from upscale.engines.machine import free_bytes
 from upscale.enlarge import Enlarger, Job
@@ -19,9 +19,7 @@ from upscale.media.isolated.wire import Opened
 from upscale.media.reading.sniff import HEAD, sniff
 from upscale.media.writing.encode import Encoding, bytes_needed, losses
 from upscale.sizes import Size
-
-if TYPE_CHECKING:
-    from upscale.wishes import VideoWishes
+from upscale.wishes import VideoWishes
 
 Status = Literal["done", "skipped", "failed"]
 
@@ -84,7 +82,7 @@ class Work:
     stdout: BinaryIO | None = None
     report: Callable[[str], None] = lambda text: None
     before_large: Callable[[], None] = lambda: None
-    video: "VideoWishes | None" = None
+    video: VideoWishes = field(default_factory=VideoWishes)
 
     def encoding(self, task: Task) -> Encoding:
         """By the format asked for, the target's name, or, for stdout, what the source is."""

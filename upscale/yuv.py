@@ -4,7 +4,7 @@ Formulas and ranges: ITU-T H.273 (matrix coefficients, full and limited range), 
 and 1: codes blacker than black and whiter than white do not survive.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -86,7 +86,7 @@ def rgb_of(planes: Sequence[Any], layout: Layout, color: Color, arrays: Arrays =
     height, width = planes[0].shape
     full = [arrays.floats(plane) for plane in planes[: layout.color_planes]]
     if layout.kind == "yuv":
-        full[1:] = [_enlarged(plane, layout, color, arrays)[:height, :width] for plane in full[1:]]
+        full[1:] = [_resampled(_doubled, plane, layout, color, arrays)[:height, :width] for plane in full[1:]]
     if layout.kind == "gray":
         full = full * 3
     matrix, offset = _to_rgb(layout, color.matrix, color.full_range)
@@ -102,7 +102,7 @@ def planes_of(rgb: Any, alpha: Any, layout: Layout, color: Color, arrays: Arrays
     mixed = arrays.mix(arrays.unit(rgb), matrix, offset)
     planes = [mixed[..., index] for index in range(layout.color_planes)]
     if layout.kind == "yuv":
-        planes[1:] = [_shrunk(plane, layout, color, arrays) for plane in planes[1:]]
+        planes[1:] = [_resampled(_halved, plane, layout, color, arrays) for plane in planes[1:]]
     if layout.alpha:
         planes.append(alpha * ((1 << layout.depth) - 1))
     return tuple(arrays.codes(plane, layout.depth) for plane in planes)
@@ -143,17 +143,18 @@ def _places(color: Color) -> tuple[str, str]:
     return rows, "first" if where.endswith("left") else "between"
 
 
-def _enlarged(plane: Any, layout: Layout, color: Color, arrays: Arrays) -> Any:
-    """Linearly between the samples' places."""
+def _resampled(step: Callable[..., Any], plane: Any, layout: Layout, color: Color, arrays: Arrays) -> Any:
+    """`step`, _doubled or _halved, as often along each axis as the layout is subsampled there."""
     rows, columns = _places(color)
     for _ in range(layout.sub_y):
-        plane = _doubled(plane, 0, rows, arrays)
+        plane = step(plane, 0, rows, arrays)
     for _ in range(layout.sub_x):
-        plane = _doubled(plane, 1, columns, arrays)
+        plane = step(plane, 1, columns, arrays)
     return plane
 
 
 def _doubled(plane: Any, axis: int, place: str, arrays: Arrays) -> Any:
+    """Linearly between the samples' places."""
     before, after = _shifted(plane, axis, -1, arrays), _shifted(plane, axis, 1, arrays)
     if place == "first":
         pair = plane, (plane + after) / 2
@@ -166,15 +167,6 @@ def _doubled(plane: Any, axis: int, place: str, arrays: Arrays) -> Any:
     if axis == 1:
         return woven.reshape(rows, 2 * columns)
     return woven.swapaxes(1, 2).reshape(2 * rows, columns)
-
-
-def _shrunk(plane: Any, layout: Layout, color: Color, arrays: Arrays) -> Any:
-    rows, columns = _places(color)
-    for _ in range(layout.sub_y):
-        plane = _halved(plane, 0, rows, arrays)
-    for _ in range(layout.sub_x):
-        plane = _halved(plane, 1, columns, arrays)
-    return plane
 
 
 def _halved(plane: Any, axis: int, place: str, arrays: Arrays) -> Any:

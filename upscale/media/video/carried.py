@@ -54,7 +54,7 @@ def plan(container: InputContainer, main: int, format_: str) -> tuple[Carried, .
     others = [stream for stream in container.streams if stream.index != main and not _is_chapters(stream)]
     first = samples(container.name, [stream.index for stream in others if stream.type in ("audio", "video")])
     for stream in others:
-        kind = "cover" if Disposition.attached_pic in stream.disposition else stream.type
+        kind = "cover" if is_cover(stream) else stream.type
         counts[kind] = counts.get(kind, 0) + 1
         taken = takes(stream, format_, first.get(stream.index))
         result.append(_carried(stream, kind, _name(stream, kind, counts[kind]), format_, taken))
@@ -73,6 +73,11 @@ def warnings(carried: tuple[Carried, ...]) -> list[str]:
             case "copy":
                 pass
     return lines
+
+
+def is_cover(stream: Stream) -> bool:
+    """Whether a video stream is a still picture of the whole."""
+    return Disposition.attached_pic in stream.disposition
 
 
 def _is_chapters(stream: Stream) -> bool:

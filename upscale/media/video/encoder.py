@@ -19,7 +19,8 @@ from upscale.media.video.colors import Light, Tags, color_of
 from upscale.media.video.packets import Coded
 from upscale.media.video.planes import frame_from, layout_of
 
-_ENCODER_NAMES = {"h264_nvenc": "cq", "hevc_nvenc": "cq", "av1_nvenc": "cq"}
+_QUALITY = {"h264_nvenc": "cq", "hevc_nvenc": "cq", "av1_nvenc": "cq"}
+"""What the hardware's encoders call what the others call crf."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def options_of(encoding: Encoding) -> dict[str, str]:
     found: dict[str, str] = {}
     if codec.crf is not None:
         value = codec.crf[0] if encoding.crf is None else encoding.crf
-        found[_ENCODER_NAMES.get(encoder, "crf")] = f"{value:g}"
+        found[_QUALITY.get(encoder, "crf")] = f"{value:g}"
     if codec.preset is not None:
         name, value = codec.preset
         found["preset" if "nvenc" in encoder else name] = encoding.preset or ("p5" if "nvenc" in encoder else value)

@@ -60,13 +60,13 @@ def write(path: Path, film: Film, others: Others | None, carry: Callable[[Stream
             for _, packet in merge(_packets(film, main[0]), rest, key=lambda pair: pair[0]):
                 out.mux(packet)
     except (FFmpegError, ValueError) as error:
-        if is_full(error):
+        if _is_full(error):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         reason = getattr(error, "strerror", None) or error
         raise OutputError(f"{path}: cannot be written as {film.container.name} ({reason}); try --format mkv") from error
 
 
-def is_full(error: Exception) -> bool:
+def _is_full(error: Exception) -> bool:
     """Whether a disk has no room left; FFmpeg's error for that is no OSError."""
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
 
@@ -74,12 +74,12 @@ def is_full(error: Exception) -> bool:
 def _muxer_options(film: Film) -> dict[str, str]:
     found = options(film.container.muxer)
     if film.container.muxer in ("mp4", "mov"):
-        found["video_track_timescale"] = str(timescale_of(film.encoding.time_base))
+        found["video_track_timescale"] = str(_timescale(film.encoding.time_base))
         found["movflags"] = "+faststart"
     return found
 
 
-def timescale_of(time_base: Fraction) -> int:
+def _timescale(time_base: Fraction) -> int:
     """Ticks a second in which every time of that base is a whole number. Raises OutputError where MP4 has none."""
     if time_base.denominator > 2**31 - 1:
         raise OutputError(f"a time base of {time_base} s does not fit into MP4; use --format mkv")

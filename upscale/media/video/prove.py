@@ -12,10 +12,9 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.stream import Disposition, Stream
 
 from upscale.errors import OutputError
-from upscale.media.video.carried import Carried
+from upscale.media.video.carried import Carried, is_cover
 from upscale.media.video.stream_tags import Packet, Window, inside
 
 _COPIED = Fraction(2, 1000)
@@ -54,7 +53,7 @@ def prove_video(path: Path, named: Path, wanted: "array[int]", last: int, base: 
     Raises OutputError, and says what differs.
     """
     with av.open(str(path)) as container:
-        stream = next(stream for stream in container.streams.video if not _is_cover(stream))
+        stream = next(stream for stream in container.streams.video if not is_cover(stream))
         times, tick, longest = array("q"), stream.time_base or Fraction(1), (-(2**62), 0)
         for packet in container.demux(stream):
             if packet.pts is not None and not packet.is_discard:
@@ -88,7 +87,7 @@ def prove_streams(
     with av.open(str(source), metadata_errors="replace") as container:
         before = _extents(container, {one.index for one in wanted}, window)
     with av.open(str(path)) as container:
-        main = next(stream.index for stream in container.streams.video if not _is_cover(stream))
+        main = next(stream.index for stream in container.streams.video if not is_cover(stream))
         after = _extents(
             container, {stream.index for stream in container.streams if stream.index != main}, (None, None)
         )
@@ -137,14 +136,10 @@ def _indices(container: InputContainer, kind: str, main: int) -> list[int]:
     return [
         stream.index
         for stream in container.streams
-        if stream.type == kind and stream.index != main and not _is_cover(stream)
+        if stream.type == kind and stream.index != main and not is_cover(stream)
     ]
 
 
 def _is_gap(packet: Packet) -> bool:
     """MP4 fills the time between subtitles with empty ones, of two bytes that say so."""
     return packet.stream.type == "subtitle" and packet.size <= 2
-
-
-def _is_cover(stream: Stream) -> bool:
-    return Disposition.attached_pic in stream.disposition

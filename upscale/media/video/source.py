@@ -23,8 +23,7 @@ from av.video.stream import VideoStream
 
 from upscale.errors import VideoError
 from upscale.frame import Frame, Layout
-from upscale.image import Color
-from upscale.media.video.carried import Carried
+from upscale.media.video.carried import Carried, is_cover
 from upscale.media.video.carried import plan as carried_by
 from upscale.media.video.colors import FULL, Light, Tags, color_of, completed, light_of, orientation_of
 from upscale.media.video.planes import layout_of, planes_from
@@ -62,10 +61,6 @@ class Info:
     index: int
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-
-    @property
-    def color(self) -> Color:
-        return color_of(self.tags, self.layout.depth, self.layout.kind == "gray", str(self.path))
 
 
 @dataclass(slots=True)
@@ -250,13 +245,13 @@ def _opened(path: Path, hardware: bool) -> tuple[InputContainer, list[str]]:
 
 def _main_stream(path: Path, container: InputContainer) -> VideoStream:
     """The video that is meant to be watched: never a cover picture."""
-    pictured = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    pictured = [stream for stream in container.streams.video if not is_cover(stream)]
     found = [stream for stream in pictured if stream.codec_context is not None]  # pyright: ignore[reportUnnecessaryComparison]
     if pictured and not found:
         raise VideoError(f"{path}: its video is of a kind that FFmpeg does not know; convert it with what made it")
     if not found:
         raise VideoError(f"{path}: holds no video, only {_kinds(container)}; nothing can be enlarged")
-    stream = max(found, key=lambda stream: (bool(stream.disposition & 1), -stream.index))
+    stream = max(found, key=lambda stream: (Disposition.default in stream.disposition, -stream.index))
     stream.thread_type = "SLICE"  # with threads over frames FFmpeg drops whole frames beside a damaged one
     stream.codec_context.flags |= Flags.output_corrupt  # a damaged frame is shown, and counted, as in every player
     return stream
@@ -338,13 +333,7 @@ def _tags_of(frame: av.VideoFrame, silent: Tags) -> Tags:
 def _location(frame: av.VideoFrame, stream: VideoStream) -> Any:
     """Where chroma lies. PyAV does not tell, but FFmpeg's showinfo filter prints it (`cl:left`)."""
     level = av_logging.get_level()
-    graph = Graph()
-    nodes = (
-        graph.add_buffer(template=stream, time_base=stream.time_base),
-        graph.add("showinfo"),
-        graph.add("buffersink"),
-    )
-    graph.link_nodes(*nodes).configure()
+    graph = _filter(stream, "showinfo")
     av_logging.set_level(av_logging.INFO)
     try:
         with av_logging.Capture(local=True) as lines:
@@ -358,15 +347,20 @@ def _location(frame: av.VideoFrame, stream: VideoStream) -> Any:
 
 def _deinterlaced(frames: Iterator[av.VideoFrame], stream: VideoStream, which: str) -> Iterator[av.VideoFrame]:
     """One whole frame for each, by bwdif; `which`: "all", or only those that say that they are "interlaced"."""
-    graph = Graph()
-    filters = graph.add("bwdif", f"mode=send_frame:parity=auto:deint={which}")
-    graph.link_nodes(graph.add_buffer(template=stream, time_base=stream.time_base), filters, graph.add("buffersink"))
-    graph.configure()
+    graph = _filter(stream, "bwdif", f"mode=send_frame:parity=auto:deint={which}")
     for frame in frames:
         graph.vpush(frame)
         yield from _pulled(graph)
     graph.vpush(None)
     yield from _pulled(graph)
+
+
+def _filter(stream: VideoStream, name: str, how: str | None = None) -> Graph:
+    """One of FFmpeg's filters, for the stream's frames."""
+    graph = Graph()
+    nodes = graph.add_buffer(template=stream, time_base=stream.time_base), graph.add(name, how), graph.add("buffersink")
+    graph.link_nodes(*nodes).configure()
+    return graph
 
 
 def _pulled(graph: Graph) -> Iterator[av.VideoFrame]:
