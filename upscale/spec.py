@@ -8,6 +8,7 @@ from upscale.errors import ModelError
 
 Arch = Literal["rrdb", "compact", "foreign"]
 Activation = Literal["leakyrelu", "prelu", "relu"]
+Upsampling = Literal["nearest", "alias-free"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,9 @@ class ModelSpec:
     compact  SRVGGNetCompact of Real-ESRGAN (2021): `blocks` hidden 3×3 convolutions, pixel-shuffle by `scale`, plus
              the nearest-neighbor enlarged input.
     foreign  anything else, opened through spandrel and run in windows.
+
+    upsampling  how an RRDBNet doubles: by repeating pixels as everybody's does, or by the filter of doubling.py, so that
+                details move with the picture. Parameters do not show it.
     """
 
     name: str
@@ -30,10 +34,15 @@ class ModelSpec:
     unshuffle: int = 1
     activation: Activation = "leakyrelu"
     license: str = "unknown"
+    upsampling: Upsampling = "nearest"
 
     def __post_init__(self) -> None:
         if self.arch not in get_args(Arch) or self.activation not in get_args(Activation):
             raise ModelError(f"{self.name}: unknown architecture or activation ({self.arch}, {self.activation})")
+        if self.upsampling not in get_args(Upsampling):
+            raise ModelError(f"{self.name}: unknown upsampling {self.upsampling!r}; nearest and alias-free are known")
+        if self.upsampling != "nearest" and self.arch != "rrdb":
+            raise ModelError(f"{self.name}: only an RRDBNet has alias-free upsampling; others double no features")
         if self.scale not in (1, 2, 3, 4, 8):
             raise ModelError(
                 f"{self.name}: a network that enlarges {self.scale} times is not supported (1, 2, 3, 4 or 8)"
@@ -63,13 +72,18 @@ class ModelSpec:
         if self.arch == "compact":
             return self.blocks + 2
         trunk = 2 + 15 * self.blocks
-        return self.unshuffle * (trunk + 2)
+        plain = self.upsampling == "nearest" or self.doublings == 0
+        return self.unshuffle * (trunk + (2 if plain else 4 + self.doublings))
 
     def named(self, name: str, license_: str | None = None) -> "ModelSpec":
         return replace(self, name=name, license=license_ or self.license)
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
+        """Nearest upsampling goes without saying: specs, and digests of them, are what they were before there was another."""
+        values = asdict(self)
+        if self.upsampling == "nearest":
+            del values["upsampling"]
+        return json.dumps(values, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "ModelSpec":

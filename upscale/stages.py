@@ -10,6 +10,7 @@ SRVGGNetCompact. The tail looks only a few rows around, yet it is where the enla
 from dataclasses import dataclass
 from typing import Literal
 
+from upscale.doubling import REACH
 from upscale.spec import ModelSpec
 
 UNITS_PER_BLOCK = 3
@@ -72,6 +73,21 @@ def hidden_convolutions(spec: ModelSpec, unit: int) -> range:
     return range(unit * UNITS_PER_BLOCK, min((unit + 1) * UNITS_PER_BLOCK, spec.blocks))
 
 
+def tail_margin(spec: ModelSpec, left: int) -> int:
+    """Rows around its own that an RRDBNet's tail needs where `left` doublings are still to come.
+
+    The filter of alias-free doubling takes REACH rows away before each: m rows give 2(m - REACH), less one for the
+    convolution, which must be what the next doubling needs.
+    """
+    return TAIL_MARGIN if spec.upsampling == "nearest" or left == 0 else 4 + left
+
+
+def tail_surplus(spec: ModelSpec, left: int) -> int:
+    """Rows too many on each side after a doubling and its convolution, with `left` more to come."""
+    lost = 0 if spec.upsampling == "nearest" else REACH
+    return 2 * (tail_margin(spec, left + 1) - lost) - 1 - tail_margin(spec, left)
+
+
 def total_macs(spec: ModelSpec) -> int:
     """Multiply-adds per feature pixel of the whole network."""
     return sum(conv.macs for stage in stages(spec) for conv in stage.convolutions)
@@ -115,7 +131,15 @@ def _tail(spec: ModelSpec, units: int) -> Stage:
         convolutions = (Convolution(9 * nf * 3 * spec.scale**2, 0),)
         return Stage("tail", last, 1, "enlarged", (("picture", 0),), factor=spec.scale, convolutions=convolutions)
     factor = 2**spec.doublings
-    levels = tuple(Convolution(9 * nf**2 * 4**k, TAIL_MARGIN / 2**k) for k in range(spec.doublings + 1))
+    levels = tuple(_level(spec, k) for k in range(spec.doublings + 1))
     fine = (Convolution(9 * nf**2 * factor**2, 1 / factor), Convolution(9 * nf * 3 * factor**2, 0))
-    sides = ((_stream(0), TAIL_MARGIN),)
-    return Stage("tail", last, TAIL_MARGIN + 1, "enlarged", sides, factor=factor, convolutions=(*levels, *fine))
+    margin = tail_margin(spec, spec.doublings)
+    sides = ((_stream(0), margin),)
+    return Stage("tail", last, margin + 1, "enlarged", sides, factor=factor, convolutions=(*levels, *fine))
+
+
+def _level(spec: ModelSpec, doubled: int) -> Convolution:
+    """The convolution after `doubled` doublings, and the filter of the last one."""
+    kernel = 9 * spec.features**2
+    filtered = 0 if spec.upsampling == "nearest" or doubled == 0 else spec.features * (2 * REACH + 1) ** 2
+    return Convolution((kernel + filtered) * 4**doubled, tail_margin(spec, spec.doublings - doubled) / 2**doubled)

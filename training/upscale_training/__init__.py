@@ -1,1 +1,1 @@
-"""Training and fine-tuning. Nothing here yet: see training/README.md."""
+"""Training and fine-tuning of this repository's networks. Start with training/README.md; recipes import from the modules."""

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from upscale.bands import Step
+from upscale.doubling import REACH, kernel
 from upscale.engines import silent
 from upscale.image import Floats
 from upscale.spec import ModelSpec
-from upscale.stages import DENSE_RADIUS, TAIL_MARGIN, UNITS_PER_BLOCK, Stage, hidden_convolutions
+from upscale.stages import DENSE_RADIUS, UNITS_PER_BLOCK, Stage, hidden_convolutions, tail_surplus
 
 ov, op = silent.openvino()
 
@@ -110,6 +111,14 @@ class Rows:
         held = op.constant(bf16_tensor(kernel) if low else _fp32_tensor(kernel))
         return self.convolve(x, held, op.constant(_fp32_tensor(bias)))
 
+    def doubled(self, x: Node, features: int) -> Node:
+        """Alias-free doubling in fp32, see doubling.py; where the band does not touch the rim REACH rows are lost."""
+        x = x if x.get_element_type() == ov.Type.f32 else op.convert(x, "f32")
+        begin, end = np.array([0, 0, REACH * self.top, REACH]), np.array([0, 0, REACH * self.bottom, REACH])
+        weights = op.constant(_fp32_tensor(kernel(features).reshape(features, 4, 1, 2 * REACH + 1, 2 * REACH + 1)))
+        phases = op.group_convolution(op.pad(x, begin, end, "edge"), weights, [1, 1], [0, 0], [0, 0], [1, 1])
+        return op.depth_to_space(phases, "depth_first", 2)
+
     def crop(self, x: Node, rows: int) -> Node:
         """Without `rows` rows on each side that is not the picture's rim."""
         above, below = rows * (1 - self.top), rows * (1 - self.bottom)
@@ -145,9 +154,9 @@ def dense_block(rows: Rows, layers: Any, inputs: Sequence[Node]) -> Node:
 def rrdb_tail(rows: Rows, spec: ModelSpec, weights: Weights, inputs: Sequence[Node], low: bool) -> Node:
     x = op.add(rows.constant(inputs[0], weights, "conv_body"), inputs[1])
     for k in range(1, spec.doublings + 1):
-        x = op.convert(x, "bf16") if low else x
-        x = op.prelu(rows.constant(_enlarged(x, 2), weights, f"conv_up{k}", low), op.constant(LEAKY))
-        x = rows.crop(x, TAIL_MARGIN - 1)
+        x = _doubled(rows, spec, x, low)
+        x = op.prelu(rows.constant(x, weights, f"conv_up{k}", low), op.constant(LEAKY))
+        x = rows.crop(x, tail_surplus(spec, spec.doublings - k))
     x = op.prelu(rows.constant(x, weights, "conv_hr", low), op.constant(LEAKY))
     return rows.constant(x, weights, "conv_last")
 
@@ -176,6 +185,12 @@ def _activate(spec: ModelSpec, x: Node, slopes: Node | None) -> Node:
 def _slopes(convolution: str) -> str:
     """An activation stands right after its convolution in a compact network's list of layers."""
     return f"body.{int(convolution.removeprefix('body.')) + 1}.weight"
+
+
+def _doubled(rows: Rows, spec: ModelSpec, x: Node, low: bool) -> Node:
+    if spec.upsampling == "alias-free":
+        return rows.doubled(x, spec.features)
+    return _enlarged(op.convert(x, "bf16") if low else x, 2)
 
 
 def _enlarged(x: Node, scale: int) -> Node:

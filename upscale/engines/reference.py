@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from upscale.bands import Plan
 from upscale.checkpoint import Checkpoint
+from upscale.doubling import REACH, taps
 from upscale.engines import Progress
 from upscale.image import Array, Floats, from_float
 from upscale.rows import unshuffled
@@ -58,7 +59,8 @@ def _rrdb(spec: ModelSpec, weights: Weights, x: Floats) -> Floats:
         x = _sum(x, y)
     x = first + _convolve(weights, "conv_body", x)
     for k in range(1, spec.doublings + 1):
-        x = _leaky(_convolve(weights, f"conv_up{k}", _nearest(x, 2)), 0.2)
+        enlarged = _nearest(x, 2) if spec.upsampling == "nearest" else _doubled(_doubled(x, 0), 1)
+        x = _leaky(_convolve(weights, f"conv_up{k}", enlarged), 0.2)
     return _convolve(weights, "conv_last", _leaky(_convolve(weights, "conv_hr", x), 0.2))
 
 
@@ -108,3 +110,15 @@ def _leaky(x: Floats, slope: float) -> Floats:
 
 def _nearest(x: Floats, scale: int) -> Floats:
     return x.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def _doubled(x: Floats, axis: int) -> Floats:
+    """Alias-free doubling along one axis: see doubling.py."""
+    x = np.moveaxis(x, axis, 0)
+    size = len(x)
+    around = np.pad(x, ((REACH, REACH), (0, 0), (0, 0)), mode="edge")
+    result = np.zeros((2 * size, *x.shape[1:]), np.float32)
+    for phase, weights in enumerate(taps()):
+        for place, weight in enumerate(weights):
+            result[phase::2] += weight * around[place : place + size]
+    return np.moveaxis(result, 0, axis)

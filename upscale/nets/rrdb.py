@@ -1,7 +1,8 @@
 """RRDBNet: the generator of ESRGAN (Wang et al. 2018, arXiv:1809.00219) and Real-ESRGAN (arXiv:2107.10833).
 
 Trunk of residual-in-residual dense blocks at the input's resolution, then nearest-neighbor doublings, each followed by a
-convolution. For ×2 and ×1 Real-ESRGAN puts a pixel-unshuffle in front and keeps both doublings.
+convolution. For ×2 and ×1 Real-ESRGAN puts a pixel-unshuffle in front and keeps both doublings. The doublings may be
+alias-free instead, which is not ESRGAN's but follows StyleGAN3; see doubling.py.
 """
 
 from itertools import pairwise
@@ -10,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from upscale.nets.rows import conv3x3, convolve, crop
+from upscale.doubling import kernel
+from upscale.nets.rows import conv3x3, convolve, crop, doubled, working_type
 from upscale.spec import ModelSpec
-from upscale.stages import DENSE_RADIUS, TAIL_MARGIN, UNITS_PER_BLOCK
+from upscale.stages import DENSE_RADIUS, UNITS_PER_BLOCK, tail_surplus
 
 RESIDUAL = 0.2
 SLOPE = 0.2
@@ -30,7 +32,7 @@ class DenseBlock(nn.Module):
 
     def forward(self, x: Tensor, top: bool = True, bottom: bool = True) -> Tensor:
         """(N, C, H, W) → the same, without 5 rows on each side that is not the picture's rim."""
-        features = x.to(self.conv5.weight.dtype)
+        features = x.to(working_type(self.conv5, x))
         for k in range(1, 5):
             y = F.leaky_relu(convolve(self.get_submodule(f"conv{k}"), features, top, bottom), SLOPE)  # pyright: ignore[reportArgumentType]
             features = torch.cat((crop(features, 1, top, bottom), y), 1)
@@ -65,6 +67,8 @@ class RRDBNet(nn.Module):
             self.add_module(f"conv_up{k}", conv3x3(nf, nf))
         self.conv_hr = conv3x3(nf, nf)
         self.conv_last = conv3x3(nf, 3)
+        filter_ = torch.tensor(kernel(nf)) if spec.upsampling == "alias-free" else None
+        self.register_buffer("filter", filter_, persistent=False)  # fixed: no parameter, and in no checkpoint
 
     def forward(self, x: Tensor) -> Tensor:
         first = self.head(F.pixel_unshuffle(x, self.spec.unshuffle))
@@ -85,11 +89,15 @@ class RRDBNet(nn.Module):
         x = convolve(self.conv_body, x, top, bottom) + first
         for k in range(1, self.spec.doublings + 1):
             up = self.get_submodule(f"conv_up{k}")
-            x = F.interpolate(x, scale_factor=2, mode="nearest")
+            x = self._doubled(x, top, bottom)
             x = F.leaky_relu(convolve(up, x, top, bottom), SLOPE)  # pyright: ignore[reportArgumentType]
-            x = crop(x, TAIL_MARGIN - 1, top, bottom)
+            x = crop(x, tail_surplus(self.spec, self.spec.doublings - k), top, bottom)
         x = F.leaky_relu(convolve(self.conv_hr, x, top, bottom), SLOPE)
         return convolve(self.conv_last, x, top, bottom)
+
+    def _doubled(self, x: Tensor, top: bool, bottom: bool) -> Tensor:
+        filter_ = self.get_buffer("filter") if self.spec.upsampling == "alias-free" else None
+        return F.interpolate(x, scale_factor=2, mode="nearest") if filter_ is None else doubled(x, filter_, top, bottom)
 
     def inner(self, tail: bool) -> list[nn.Module]:
         """The layers that may be computed in half precision; `tail` includes those at the enlarged resolution."""

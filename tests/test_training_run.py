@@ -1,0 +1,284 @@
+"""Whole runs, tiny ones: what they leave behind, how they go on after a kill, and what stops them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+import upscale
+from upscale.checkpoint import read_checkpoint
+from upscale.errors import OutputError
+from upscale_training.changes import Changes
+from upscale_training.cli import main
+from upscale_training.errors import RecipeError, RunError
+from upscale_training.run import Order, carried_out
+from upscale_training.script import load_recipe
+
+RECIPE = '''
+"""A tiny game of two stages; the environment may ask it to die, or to run out of memory, at a step."""
+
+import os
+import signal
+
+import torch
+import torch.nn.functional as F
+
+from upscale.spec import ModelSpec
+from upscale_training.adversary import AdversaryRecipe
+from upscale_training.adversary.patch import PatchDiscriminator
+from upscale_training.degrade.presets import PRESETS
+from upscale_training.recipe import Cuts, Recipe, Stage
+from upscale_training.script import main
+from upscale_training.terms import Term
+
+calls = []
+
+
+def l1(sr, hr):
+    calls.append(len(sr))
+    if os.environ.get("DIE_AT") == str(len(calls)):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if os.environ.get("FULL_ABOVE") and len(sr) > int(os.environ["FULL_ABOVE"]):
+        raise torch.OutOfMemoryError("full")
+    return F.l1_loss(sr, hr)
+
+
+def patch():
+    return PatchDiscriminator(8, 2, norm="none")
+
+
+terms = (Term("l1", 1.0, l1),)
+main(
+    Recipe(
+        "tiny",
+        ModelSpec("tiny", "compact", 2, features=8, blocks=2, activation="prelu"),
+        (
+            Stage("pixel", 4, terms, batch=4, crop=32, learning_rate=1e-3),
+            Stage("gan", 8, terms, AdversaryRecipe(patch), batch=4, crop=32, learning_rate=1e-3),
+        ),
+        PRESETS["mild"],
+        cuts=Cuts((0.5, 1.0)),
+        precision="fp32",
+        log_every=2,
+        validate_every=6,
+        checkpoint_every=3,
+    )
+)
+'''
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with a recipe and eight pictures of blurred noise."""
+    (tmp_path / "photos").mkdir()
+    for index in range(8):
+        noise = np.random.default_rng(index).integers(0, 256, (72, 80, 3)).astype(np.uint8)
+        cv2.imwrite(str(tmp_path / "photos" / f"{index}.png"), cv2.GaussianBlur(noise, (0, 0), 1.5))
+    (tmp_path / "recipe.py").write_text(RECIPE, encoding="utf-8")
+    return tmp_path
+
+
+def order(place: Path, name: str = "run", **more: Any) -> Order:
+    return Order(place / "recipe.py", (place / "photos",), place / name, device="cpu", **more)
+
+
+def in_a_process(place: Path, name: str, *more: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "upscale_training", "run", str(place / "recipe.py")]
+    command += ["--data", str(place / "photos"), "-o", str(place / name), "--device", "cpu", *more]
+    return subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def log(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def last_state(run: Path) -> dict[str, Any]:
+    return torch.load(sorted((run / "checkpoints").iterdir())[-1], weights_only=True)
+
+
+def test_a_run_leaves_a_model_a_log_pictures_and_a_report(place: Path) -> None:
+    lines: list[dict[str, Any]] = []
+    assert carried_out(order(place), [lines.append]) == "finished"
+    run = place / "run"
+    enlarged = upscale.load(run / "model.safetensors")(np.zeros((10, 12, 3), np.uint8))
+    assert enlarged.shape == (20, 24, 3)
+    notes = read_checkpoint(run / "model.safetensors").notes
+    assert notes["recipe"] == "tiny"
+    assert "psnr_y" in json.loads(notes["scores"])
+    kinds = [line["kind"] for line in log(run)]
+    assert kinds[0] == "start"
+    assert kinds[-1] == "end"
+    assert [line["step"] for line in log(run) if line["kind"] == "validation"] == [0, 6, 12]
+    assert {line["stage"] for line in log(run) if line["kind"] == "step"} == {"pixel", "gan"}
+    assert len(lines) == len(kinds)
+    assert [path.name for path in sorted((run / "checkpoints").iterdir())] == ["00000009.ckpt", "00000012.ckpt"]
+    assert (run / "recipe.py").read_text(encoding="utf-8") == RECIPE
+    assert "<html" in (run / "report.html").read_text(encoding="utf-8")[:400]
+    for line in log(run):
+        for file in line.get("pictures", {}).values() if line["kind"] == "validation" else ():
+            assert (run / file).is_file()
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(place: Path) -> None:
+    """Killed in the middle of a step of the second stage; all that learns is equal, bit for bit, to an unbroken run's."""
+    assert in_a_process(place, "whole").returncode == 0
+    killed = in_a_process(place, "broken", DIE_AT="11")
+    assert killed.returncode == -signal.SIGKILL
+    resumed = in_a_process(place, "broken", "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    whole, broken = last_state(place / "whole"), last_state(place / "broken")
+    assert whole["number"] == broken["number"] == 12
+    compared = 0
+    for part in ("network", "ema"):
+        for key, value in whole["players"][part].items():
+            assert torch.equal(value, broken["players"][part][key]), key
+            compared += 1
+    for key, value in whole["players"]["adversary"]["net"].items():
+        assert torch.equal(value, broken["players"]["adversary"]["net"][key]), key
+    assert compared > 10
+    one, other = (read_checkpoint(place / name / "model.safetensors") for name in ("whole", "broken"))
+    assert all(np.array_equal(value, other.arrays[key]) for key, value in one.arrays.items())
+
+
+def test_two_processes_learn_what_one_learns(place: Path) -> None:
+    """Each on half of every batch, with averaged gradients (torchrun, gloo)."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    command += ["-m", "upscale_training", "run", str(place / "recipe.py"), "--data", str(place / "photos")]
+    command += ["-o", str(place / "two"), "--device", "cpu"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    carried_out(order(place, "one"), [])
+    one, two = last_state(place / "one"), last_state(place / "two")
+    for key, value in one["players"]["network"].items():
+        torch.testing.assert_close(value, two["players"]["network"][key], rtol=2e-2, atol=2e-4)
+    assert [line["kind"] for line in log(place / "two")].count("start") == 1
+
+
+def test_short_memory_makes_smaller_micro_batches_and_the_same_weights(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carried_out(order(place, "ample"), [])
+    monkeypatch.setenv("FULL_ABOVE", "1")
+    lines: list[dict[str, Any]] = []
+    carried_out(order(place, "short"), [lines.append])
+    told = [line["detail"] for line in lines if line.get("action") == "smaller micro-batches"]
+    assert told == ["2 in a batch", "4 in a batch"]
+    ample, short = last_state(place / "ample"), last_state(place / "short")
+    assert short["players"]["parts"] == 4
+    for key, value in ample["players"]["network"].items():
+        torch.testing.assert_close(value, short["players"]["network"][key], rtol=2e-2, atol=2e-4)
+
+
+def test_memory_for_not_even_one_crop_is_said(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FULL_ABOVE", "0")
+    with pytest.raises(RecipeError, match="not even one crop of 32 pixels fits"):
+        carried_out(order(place), [])
+
+
+def test_a_stopped_run_goes_on(place: Path) -> None:
+    seen: list[dict[str, Any]] = []
+    assert carried_out(order(place), [seen.append], lambda: len(seen) > 5) == "interrupted"
+    stopped = last_state(place / "run")["number"]
+    assert 0 < stopped < 12
+    assert carried_out(order(place, resume=True), []) == "finished"
+    assert last_state(place / "run")["number"] == 12
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_whole(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = torch.save
+
+    def full(state: Any, file: Any) -> None:
+        if state["number"] > 5:
+            file.write(b"half")
+            raise OSError(28, "No space left on device")
+        real(state, file)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OutputError, match="make room, then --resume"):
+        carried_out(order(place), [])
+    assert last_state(place / "run")["number"] == 4
+    monkeypatch.undo()
+    assert carried_out(order(place, resume=True), []) == "finished"
+
+
+def test_a_run_is_never_overwritten_unasked(place: Path) -> None:
+    carried_out(order(place, changes=Changes(steps=2)), [])
+    with pytest.raises(RunError, match="holds a run already"):
+        carried_out(order(place), [])
+    assert carried_out(order(place, overwrite=True, changes=Changes(steps=2)), []) == "finished"
+    with pytest.raises(RunError, match="no checkpoint to go on from"):
+        carried_out(order(place, "new", resume=True), [])
+
+
+def test_other_pictures_than_the_run_began_with_are_refused(place: Path) -> None:
+    carried_out(order(place, changes=Changes(steps=2)), [])
+    cv2.imwrite(str(place / "photos" / "more.png"), np.zeros((64, 64, 3), np.uint8))
+    with pytest.raises(RunError, match="other pictures"):
+        carried_out(order(place, resume=True), [])
+
+
+def test_a_damaged_checkpoint_is_named(place: Path) -> None:
+    carried_out(order(place, changes=Changes(steps=2)), [])
+    latest = sorted((place / "run" / "checkpoints").iterdir())[-1]
+    latest.write_bytes(latest.read_bytes()[:1000])
+    with pytest.raises(RunError, match=r"\.ckpt: damaged"):
+        carried_out(order(place, resume=True), [])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1/0\n", ":1: ZeroDivisionError"),
+        ("from upscale_training.recipe import Recipe\n", "calls main(Recipe(...)) 0 times"),
+        ("def broken(:\n", ":1: SyntaxError"),
+        ("import nowhere_to_be_found\n", ":1: ModuleNotFoundError"),
+    ],
+)
+def test_a_wrong_recipe_is_told_by_line(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "wrong.py").write_text(text, encoding="utf-8")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(tmp_path / "wrong.py")
+    assert said in str(caught.value)
+    assert "wrong.py" in str(caught.value)
+
+
+def test_a_recipe_may_import_what_lies_beside_it(place: Path) -> None:
+    (place / "mine.py").write_text("from upscale_training.degrade.presets import PRESETS\nchosen = PRESETS['mild']\n")
+    (place / "other.py").write_text("from mine import chosen\n" + RECIPE.replace('PRESETS["mild"]', "chosen"))
+    assert load_recipe(place / "other.py").name == "tiny"
+
+
+def test_finetune_writes_its_recipe_and_a_smoke_run_works(place: Path) -> None:
+    command = ["finetune", str(place / "photos"), "--from", "animevideov3", "--losses", "pixel", "--smoke"]
+    result = CliRunner().invoke(main, [*command, "-o", str(place / "mine"), "--device", "cpu"])
+    assert result.exit_code == 0, result.output
+    assert load_recipe(place / "mine" / "recipe.py").start == "animevideov3"
+    assert upscale.load(place / "mine" / "model.safetensors").scale == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["finetune", "nowhere", "-o", "x"], "nowhere: no such file or folder"),
+        (["run", "none.py", "--data", ".", "-o", "x"], "none.py: no such recipe"),
+        (["finetune", ".", "--from", "no-such-model", "-o", "x"], "no-such-model"),
+    ],
+)
+def test_errors_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    assert said in result.output
+    assert len(result.output.strip().splitlines()) == 1

@@ -1,0 +1,167 @@
+"""`upscale-train`: training, fine-tuning, and looking at both. Options → values; the only place that prints and exits.
+
+Everything heavy is imported inside the commands, so that `--help` is instant.
+"""
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from upscale.errors import UpscaleError
+
+if TYPE_CHECKING:
+    from upscale_training.finetune import Losses
+    from upscale_training.run import Order
+
+Folder = click.Path(path_type=Path)
+_INTERRUPTED = 130
+
+
+class _Group(click.Group):
+    """Turns our errors into one line and exit status 1; all others keep their traceback, since they are bugs."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UpscaleError as error:
+            click.echo(f"upscale-train: error: {' '.join(str(error).split())}", err=True)
+            ctx.exit(1)
+
+
+def _options(*options: Callable[..., Any]) -> Callable[..., Any]:
+    def applied(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return applied
+
+
+RUN = _options(
+    click.option("-o", "--out", type=Folder, required=True, help="Folder of the run."),
+    click.option(
+        "--val", type=Folder, multiple=True, help="Pictures to judge by, never trained on. [default: 12 are set aside]"
+    ),
+    click.option("--batch", type=click.IntRange(1), help="Crops in a step."),
+    click.option("--crop", type=click.IntRange(32), help="Side of the crops in pixels of the result."),
+    click.option("--seed", type=click.IntRange(0), help="Decides on all chance."),
+    click.option("--pixel-only", is_flag=True, help="No terms that need a backbone's weights, no adversary."),
+    click.option("--smoke", is_flag=True, help="A few small steps of every stage, to see that all works."),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
+    click.option("--workers", type=click.IntRange(0), help="Processes that make samples. [default: by device]"),
+    click.option("--resume", is_flag=True, help="Go on with the run in OUT."),
+    click.option("--overwrite", is_flag=True, help="Begin anew where OUT holds a run."),
+    click.option("--guard/--no-guard", default=True, show_default=True, help="Act on alarms, or only raise them."),
+)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Trains and fine-tunes networks that `upscale --model` opens."""
+
+
+@main.command()
+@click.argument("recipe", type=Folder)
+@click.option("--data", type=Folder, multiple=True, required=True, help="Pictures to learn from: folders or files.")
+@click.option("--steps", type=click.IntRange(1), help="Of the whole run. [default: the recipe's]")
+@RUN
+def run(recipe: Path, data: tuple[Path, ...], steps: int | None, **options: Any) -> None:
+    """Train as RECIPE says, a Python script such as those in training/recipes."""
+    _train(_order(recipe, data, steps, options))
+
+
+@main.command()
+@click.argument("photos", type=Folder, nargs=-1, required=True)
+@click.option("--from", "start", default="x4plus", show_default=True, help="Model to begin with: a name or a file.")
+@click.option(
+    "--degradation", default="mild", show_default=True, help="What spoils the small pictures: a preset's name."
+)
+@click.option("--scale", type=click.Choice(["1", "2", "4", "8"]), help="Of the result. [default: as --from]")
+@click.option("--losses", type=click.Choice(["gan", "perceptual", "pixel"]), default="gan", show_default=True)
+@click.option("--backbone", type=click.Choice(["vgg19", "vgg16"]), default="vgg19", show_default=True)
+@click.option("--steps", type=click.IntRange(1), default=5000, show_default=True)
+@click.option("--rate", type=click.FloatRange(0, min_open=True), default=1e-4, show_default=True, help="Learning rate.")
+@RUN
+def finetune(
+    photos: tuple[Path, ...],
+    start: str,
+    degradation: str,
+    scale: str | None,
+    losses: "Losses",
+    backbone: "Literal['vgg19', 'vgg16']",
+    steps: int,
+    rate: float,
+    **options: Any,
+) -> None:
+    """Fine-tune a model on PHOTOS. Writes OUT/recipe.py, which can be changed and run again, and trains as it says."""
+    from upscale_training.finetune import Wish, recipe_text
+    from upscale_training.generator import spec_for
+    from upscale_training.run_folder import RunFolder
+
+    folder = RunFolder(options["out"])
+    folder.refuse_if_taken(options["resume"], options["overwrite"])
+    if not (options["resume"] and folder.recipe.exists()):
+        name = folder.path.resolve().name
+        spec = spec_for(start, name, int(scale) if scale else None)
+        kept = {key: options[key] for key in ("batch", "crop", "seed") if options[key] is not None}
+        wish = Wish(name, start, degradation, spec, steps, rate=rate, losses=losses, backbone=backbone, **kept)
+        folder.write_recipe(recipe_text(wish))
+    _train(_order(folder.recipe, photos, None, options))
+
+
+@main.command()
+@click.argument("run", type=Folder)
+def report(run: Path) -> None:
+    """Write RUN/report.html anew from the run's log and pictures."""
+    from upscale_training.report.html import write_report
+
+    click.echo(write_report(run))
+
+
+def run_as_script(recipe: Path) -> None:
+    """`python recipe.py --data …` is `upscale-train run recipe.py --data …`."""
+    main(["run", str(recipe), *sys.argv[1:]], prog_name=f"python {recipe.name}")
+
+
+def _order(recipe: Path, data: tuple[Path, ...], steps: int | None, options: dict[str, Any]) -> "Order":
+    from upscale_training.changes import Changes
+    from upscale_training.run import Order
+
+    changes = Changes(steps, **{key: options[key] for key in ("batch", "crop", "seed", "pixel_only", "smoke")})
+    kept = {key: options[key] for key in ("out", "val", "device", "workers", "resume", "overwrite", "guard")}
+    return Order(recipe, data, changes=changes, **kept)
+
+
+def _train(order: "Order") -> None:
+    """Trains until the end or Ctrl-C: the first one ends the run after its step, with a checkpoint."""
+    from upscale_training.report.terminal import Terminal
+    from upscale_training.run import carried_out
+
+    asked: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: _ask(asked))
+    try:
+        with Terminal() as terminal:
+            reason = carried_out(order, [terminal.tell], lambda: bool(asked))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if reason == "interrupted":
+        click.echo(f"upscale-train: stopped; go on with --resume -o {order.out}", err=True)
+        sys.exit(_INTERRUPTED)
+    click.echo(
+        f"upscale-train: {order.out / 'model.safetensors'} is ready; what happened: {order.out / 'report.html'}",
+        err=True,
+    )
+
+
+def _ask(asked: list[int]) -> None:
+    asked.append(1)
+    if len(asked) > 1:
+        raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

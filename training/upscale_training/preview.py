@@ -1,0 +1,139 @@
+"""A contact sheet of a degradation: what a network would learn from, looked at before any training."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as Pil
+from PIL import ImageDraw, ImageFont
+
+from upscale.image import Floats, from_float
+from upscale_training.degrade import Degradation, Note, recorded
+
+Pixels = npt.NDArray[np.uint8]
+
+CROP = 224
+"""Pixels of the original that a cell shows, or less where the picture or the scale does not allow it."""
+
+_GAP, _LETTERS, _LINE = 8, 11, 14
+# Pillow's own font has no ×: notes say 56x56.
+_PAPER, _INK = (250, 250, 248), (40, 40, 40)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cell:
+    """A picture, uint8 (H, W, 3), and the lines of text beneath it."""
+
+    pixels: Pixels
+    lines: tuple[str, ...]
+
+
+def contact_sheet(
+    pictures: Sequence[tuple[str, Floats]], degradation: Degradation, scale: int, seed: int = 0, count: int = 4
+) -> Pixels:
+    """One row for each (name, picture): a crop rich in detail, then `count` times degraded, with what was drawn as text beneath.
+
+    Degraded crops are enlarged to the original's size by repeating their pixels. Variant v of picture p draws its chance from
+    (seed, p, v). Result: uint8 (H, W, 3), RGB. Raises ValueError for pictures smaller than the scale.
+    """
+    if not pictures:
+        raise ValueError("a contact sheet needs at least one picture")
+    rows: list[list[Cell]] = []
+    for index, (name, picture) in enumerate(pictures):
+        crop = detailed_crop(picture, scale)
+        rng = (np.random.default_rng([seed, index, variant]) for variant in range(count))
+        original = Cell(_bytes(crop), (name, f"original, {crop.shape[1]}x{crop.shape[0]}"))
+        rows.append([original, *(_degraded(crop, degradation, chance) for chance in rng)])
+    return _composed(rows)
+
+
+def detailed_crop(picture: Floats, scale: int, side: int = CROP) -> Floats:
+    """The crop of `side` pixels, or of as many as fit and the scale divides, with the most contrast from pixel to pixel."""
+    height, width = (min(side, length) // scale * scale for length in picture.shape[:2])
+    if not height or not width:
+        raise ValueError(
+            f"a picture of {picture.shape[1]}×{picture.shape[0]} is too small for scale {scale}; leave it out"
+        )
+    gray = picture.mean(axis=2)
+    change = np.zeros_like(gray)
+    change[:, 1:] += np.abs(np.diff(gray, axis=1))
+    change[1:] += np.abs(np.diff(gray, axis=0))
+    tops = range(0, picture.shape[0] - height + 1, max(1, height // 4))
+    lefts = range(0, picture.shape[1] - width + 1, max(1, width // 4))
+    sums = np.pad(change, ((1, 0), (1, 0))).cumsum(axis=0, dtype=np.float64).cumsum(axis=1)
+    corners = [(top, left) for top in tops for left in lefts]
+    top, left = max(corners, key=lambda at: _sum(sums, *at, height, width))
+    return picture[top : top + height, left : left + width]
+
+
+def _sum(sums: npt.NDArray[np.float64], top: int, left: int, height: int, width: int) -> float:
+    bottom, right = top + height, left + width
+    return float(sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left])
+
+
+def _degraded(crop: Floats, degradation: Degradation, rng: np.random.Generator) -> Cell:
+    with recorded() as notes:
+        result = degradation(crop, rng)
+    height, width = result.shape[:2]
+    repeat = max(1, crop.shape[0] // height)
+    shown = _bytes(result).repeat(repeat, 0).repeat(repeat, 1)
+    return Cell(shown, (f"{width}x{height}", *(described(one) for one in notes)))
+
+
+def described(one: Note) -> str:
+    """A note as a line of text: `jpeg: quality 53, subsampling 4:2:0`."""
+    step, drawn = one
+    values = ", ".join(f"{name} {_value(value)}" for name, value in drawn.items())
+    return f"{step}: {values}" if values else step
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _bytes(picture: Floats) -> Pixels:
+    return np.asarray(from_float(picture, np.uint8), dtype=np.uint8)
+
+
+def _composed(rows: list[list[Cell]]) -> Pixels:
+    font = ImageFont.load_default(_LETTERS)
+    column = max(cell.pixels.shape[1] for row in rows for cell in row)
+    texts = [[_wrapped(cell.lines, column, font) for cell in row] for row in rows]
+    heights = [
+        max(cell.pixels.shape[0] for cell in row) + _LINE * max(len(lines) for lines in text) + 2 * _GAP
+        for row, text in zip(rows, texts, strict=True)
+    ]
+    size = (_GAP + max(len(row) for row in rows) * (column + _GAP), _GAP + sum(heights))
+    sheet = Pil.new("RGB", size, _PAPER)
+    draw, top = ImageDraw.Draw(sheet), _GAP
+    for row, text, height in zip(rows, texts, heights, strict=True):
+        for index, (cell, lines) in enumerate(zip(row, text, strict=True)):
+            left = _GAP + index * (column + _GAP)
+            sheet.paste(Pil.fromarray(cell.pixels), (left, top))
+            below = top + cell.pixels.shape[0] + _GAP // 2
+            for number, line in enumerate(lines):
+                draw.text((left, below + number * _LINE), line, _INK, font)
+        top += height
+    return np.asarray(sheet)
+
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+def _wrapped(lines: Sequence[str], width: int, font: Font) -> list[str]:
+    """Broken at spaces where longer than `width` pixels; what goes on is indented."""
+    result: list[str] = []
+    for line in lines:
+        held = ""
+        for word in line.split(" "):
+            longer = f"{held} {word}" if held else word
+            if held and font.getlength(longer) > width:
+                result.append(held)
+                longer = f"   {word}"
+            held = longer
+        result.append(held)
+    return result

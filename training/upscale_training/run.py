@@ -1,0 +1,225 @@
+"""From what a person asked for to a run: pictures found and checked, everything put together, and the trainer let go."""
+
+import contextlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from upscale.engines.machine import accelerator
+from upscale_training.changes import Changes, changed
+from upscale_training.data.held_out import pairs, split
+from upscale_training.data.pictures import Listing, list_pictures
+from upscale_training.data.samples import Cut, Samples
+from upscale_training.distributed import Group, joined_group
+from upscale_training.errors import RecipeError
+from upscale_training.judge import Judge
+from upscale_training.metrics.suite import MetricName, open_metrics
+from upscale_training.precision import chosen
+from upscale_training.recipe import Recipe
+from upscale_training.report.html import write_report
+from upscale_training.report.log import Log
+from upscale_training.report.tensorboard import open_tensorboard
+from upscale_training.rescue import checkup
+from upscale_training.run_folder import RunFolder
+from upscale_training.script import load_recipe
+from upscale_training.strips import write_fixed
+from upscale_training.trainer import Setting, Tell, Trainer
+
+HELD_OUT = 12
+"""So many pictures are set aside for judging where none are given."""
+
+_FEW = 4
+_MEASURED: tuple[MetricName, ...] = ("psnr_y", "ssim_y", "lpips_alex", "dists")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a person asked for. `recipe`: the script. `val`: folders of held-out pictures; none sets some of `data` aside."""
+
+    recipe: Path
+    data: tuple[Path, ...]
+    out: Path
+    val: tuple[Path, ...] = ()
+    changes: Changes = field(default_factory=Changes)
+    device: str = "auto"
+    workers: int | None = None
+    resume: bool = False
+    overwrite: bool = False
+    guard: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The pictures of a run."""
+
+    train: Listing
+    held_out: Listing
+
+
+def carried_out(order: Order, listeners: Sequence[Tell], stop: Callable[[], bool] = lambda: False) -> str:
+    """Trains as ordered; returns why it ended. `listeners` take each line of the log. Raises what is wrong, by type."""
+    recipe = changed(load_recipe(order.recipe), order.changes)
+    device = chosen_device(order.device)
+    found = find(order, recipe)
+    folder = RunFolder(order.out)
+    with joined_group(device) as group, contextlib.ExitStack() as stack:
+        if group.leads:
+            stack.enter_context(folder.begun(order.recipe, order.resume, order.overwrite))
+            log = stack.enter_context(Log(folder.log))
+            listeners = (log.add, *listeners, *_views(folder, stack))
+        group.wait()
+        setting = _setting(order, recipe, found, folder, device, group, listeners, stop)
+        return Trainer(recipe, setting).run(order.resume)
+
+
+def find(order: Order, recipe: Recipe) -> Found:
+    """The pictures to learn from and those to judge by. Raises DataError where there are none."""
+    listing = list_pictures(order.data, max(stage.crop for stage in recipe.stages))
+    if order.val:
+        smallest = 4 * max(recipe.spec_in(stage).scale for stage in recipe.stages)
+        return Found(listing, list_pictures(order.val, smallest))
+    if len(listing.entries) < _FEW:
+        return Found(listing, listing)
+    train, held_out = split(listing, HELD_OUT)
+    return Found(train, held_out)
+
+
+def _views(folder: RunFolder, stack: contextlib.ExitStack) -> list[Tell]:
+    """What shows the run while it goes on: the report, and TensorBoard's files where it is installed."""
+    board = stack.enter_context(open_tensorboard(folder.path))
+
+    def report(line: dict[str, Any]) -> None:
+        if line["kind"] in ("validation", "end"):
+            write_report(folder.path)
+
+    return [board, report]
+
+
+def chosen_device(name: str) -> torch.device:
+    """auto: a GPU where there is one. Raises RecipeError for one that is not there."""
+    if name == "auto":
+        return torch.device(accelerator() or "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise RecipeError(
+            f"--device {name}: not here ({str(error).splitlines()[0]}); auto takes what there is"
+        ) from error
+    return device
+
+
+def _setting(
+    order: Order,
+    recipe: Recipe,
+    found: Found,
+    folder: RunFolder,
+    device: torch.device,
+    group: Group,
+    listeners: Sequence[Tell],
+    stop: Callable[[], bool],
+) -> Setting:
+    judges = _Judges(recipe, found.held_out, folder, device)
+    identity = {"network": recipe.network.to_json(), "pictures": found.train.digest(), "seed": str(recipe.seed)}
+    notes = {"recipe": recipe.name, "pictures": found.train.digest(), "program": f"upscale {version('upscale')}"}
+    return Setting(
+        device=device,
+        folder=folder,
+        samples=partial(_make, order.recipe, order.changes, found.train),
+        judge=judges.of,
+        listeners=tuple(listeners),
+        notes=notes,
+        about=_about(order, recipe, found, judges.missing, device),
+        identity=identity,
+        workers=_workers(order.workers, device),
+        guard=order.guard,
+        group=group,
+        stop=stop,
+    )
+
+
+def _make(script: Path, changes: Changes, listing: Listing, stage: int, seed: int) -> Callable[[], Samples]:
+    return partial(samples_of, script, changes, listing, stage, seed)
+
+
+def samples_of(script: Path, changes: Changes, listing: Listing, index: int, seed: int) -> Samples:
+    """The samples of a stage. Workers call it too: what travels to them is the script's name, not its functions."""
+    recipe = changed(load_recipe(script), changes)
+    stage = recipe.stages[index]
+    cuts = recipe.cuts
+    cut = Cut(stage.crop, cuts.shrink, cuts.detail, cuts.flip)
+    scale = recipe.spec_in(stage).scale
+    return Samples(
+        listing, cut, scale, recipe.degradation_in(stage), seed + index, recipe.target_in(stage), stage.with_clean
+    )
+
+
+class _Judges:
+    """One judge for each stage, since stages may differ in scale and degradation; the last one is kept."""
+
+    def __init__(self, recipe: Recipe, held_out: Listing, folder: RunFolder, device: torch.device) -> None:
+        self._recipe, self._held_out, self._folder = recipe, held_out, folder
+        self._measures, self.missing = open_metrics(_MEASURED, device)
+
+    def of(self, index: int) -> Judge:
+        stage = self._recipe.stages[index]
+        scale = self._recipe.spec_in(stage).scale
+        made, _ = pairs(self._held_out, self._recipe.degradation_in(stage), scale, self._recipe.seed)
+        write_fixed(self._folder.path, made)
+        return Judge(made, self._measures, checkup)
+
+
+def _workers(wished: int | None, device: torch.device) -> int:
+    """On a CPU the network needs all cores, and samples are made between its steps."""
+    if wished is not None:
+        return wished
+    return 0 if device.type == "cpu" else min(16, max(1, (os.cpu_count() or 2) - 1))
+
+
+def _about(order: Order, recipe: Recipe, found: Found, missing: Sequence[str], device: torch.device) -> dict[str, Any]:
+    """The start line's content."""
+    stages = [
+        {
+            "name": stage.name,
+            "steps": stage.steps,
+            "batch": stage.batch,
+            "crop": stage.crop,
+            "scale": recipe.spec_in(stage).scale,
+            "learning rate": stage.learning_rate,
+            "terms": {
+                term.name: term.weight if isinstance(term.weight, float | int) else str(term.weight)
+                for term in stage.terms
+            },
+            "adversary": stage.adversary is not None,
+        }
+        for stage in recipe.stages
+    ]
+    network = json.loads(recipe.network.to_json())
+    return {
+        "device": str(device),
+        "precision": chosen(recipe.precision, device),
+        "steps": recipe.steps,
+        "config": {
+            "recipe": recipe.name,
+            "start": recipe.start,
+            "network": network,
+            "seed": recipe.seed,
+            "stages": stages,
+            "ema": recipe.ema,
+        },
+        "versions": {name: version(name) for name in ("upscale", "torch", "numpy")}
+        | {"python": platform.python_version()},
+        "pictures": {"train": len(found.train.entries), "val": len(found.held_out.entries)},
+        "left_out": [bad.reason for bad in found.train.bad[:20]],
+        "warnings": list(missing),
+        "command": " ".join(sys.argv),
+    }

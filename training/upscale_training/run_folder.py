@@ -1,0 +1,155 @@
+"""A run's folder: what lies where, and checkpoints that are whole or not there.
+
+recipe.py  log.jsonl  report.html  model.safetensors  pictures/  tensorboard/  checkpoints/00005000.ckpt
+"""
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from upscale.errors import OutputError
+from upscale.files import clear_stale, lock, replacing
+from upscale_training.errors import RunError
+
+_CHECKPOINT = re.compile(r"(\d{8})\.ckpt")
+
+State = dict[str, Any]
+"""Everything that a resumed run needs: tensors and plain values alone, so that a file can be read without running code."""
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Generator[None]:
+    """OSErrors inside become an OutputError that names `path`: most often the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); make room, then --resume") from error
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths below one folder."""
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        return self.path / "recipe.py"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.jsonl"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def pictures(self) -> Path:
+        return self.path / "pictures"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def checkpoints(self) -> list[tuple[int, Path]]:
+        """(step, file), the latest last."""
+        found = self._checkpoints.iterdir() if self._checkpoints.is_dir() else ()
+        matches = [(match, path) for path in found if (match := _CHECKPOINT.fullmatch(path.name))]
+        return sorted((int(match[1]), path) for match, path in matches)
+
+    def save(self, step: int, state: State, keep: int, spare: int | None = None) -> None:
+        """Writes the checkpoint of `step`, then removes all but the `keep` latest and that of step `spare`.
+
+        Raises OutputError, for a full disk too; then the older ones are still there.
+        """
+        try:
+            self._checkpoints.mkdir(parents=True, exist_ok=True)
+            with replacing(self._checkpoints / f"{step:08d}.ckpt") as temporary, temporary.open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+        except (OSError, RuntimeError) as error:  # torch's writer has its own idea of a full disk
+            why = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            raise OutputError(
+                f"{self._checkpoints}: no checkpoint of step {step} ({why}); make room, then --resume"
+            ) from error
+        for old, path in self.checkpoints()[:-keep]:
+            if old != spare:
+                path.unlink(missing_ok=True)
+
+    def load(self, path: Path) -> State:
+        """Raises RunError for a damaged file."""
+        try:
+            state: Any = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # the unpickler meets damaged bytes with errors of almost any type
+            raise RunError(
+                f"{path}: damaged ({type(error).__name__}); delete it, and the one before is used"
+            ) from error
+        if not isinstance(state, Mapping):
+            raise RunError(f"{path}: not a checkpoint of a run; delete it, and the one before is used")
+        return dict(cast("Mapping[str, Any]", state))
+
+    def latest(self) -> State:
+        """The latest checkpoint. Raises RunError where there is none or it is damaged."""
+        found = self.checkpoints()
+        if not found:
+            raise RunError(f"{self.path}: no checkpoint to go on from; start without --resume")
+        return self.load(found[-1][1])
+
+    def refuse_if_taken(self, resume: bool, overwrite: bool) -> None:
+        """Raises RunError where the folder holds what must not be lost, or nothing to go on with."""
+        if not resume and not overwrite and (self.log.exists() or self.checkpoints()):
+            raise RunError(f"{self.path}: holds a run already; --resume goes on with it, --overwrite begins anew")
+        if resume and not self.checkpoints():
+            raise RunError(f"{self.path}: no checkpoint to go on from; start without --resume")
+
+    def write_recipe(self, text: str) -> None:
+        """Raises OutputError."""
+        with writing(self.recipe):
+            self.path.mkdir(parents=True, exist_ok=True)
+            with replacing(self.recipe) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+
+    @contextlib.contextmanager
+    def begun(self, recipe: Path, resume: bool, overwrite: bool) -> Generator[None]:
+        """Makes the folder ours while the block lasts. Raises RunError where another run is in it or has left something."""
+        self.refuse_if_taken(resume, overwrite)
+        if overwrite and not resume and self.path.is_dir():
+            self._cleared()
+        try:
+            self.pictures.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be written ({error.strerror}); choose another -o") from error
+        try:
+            if lock(handle) is False:
+                raise RunError(f"{self.path}: another run is at work in it; wait for it or choose another -o")
+            clear_stale(self._checkpoints)
+            if not (self.recipe.exists() and self.recipe.samefile(recipe)):
+                shutil.copyfile(recipe, self.recipe)
+            yield
+        finally:
+            os.close(handle)
+
+    def _cleared(self) -> None:
+        """Removes what a run has made, and nothing else that may lie in the folder."""
+        for folder in (self._checkpoints, self.pictures, self.tensorboard):
+            shutil.rmtree(folder, ignore_errors=True)
+        for file in (self.log, self.report, self.model):
+            file.unlink(missing_ok=True)

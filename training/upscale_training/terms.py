@@ -1,0 +1,96 @@
+"""The terms of the generator's loss: a name, a weight, a function, and what that function looks at.
+
+`Term("l1", 1.0, F.l1_loss)` is complete: any function (sr, hr) → scalar is a loss as it stands. A loss that looks at
+something else says so with `sees`: `Term("consistency", 0.1, low_frequency, sees=sr_and_lr)`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from upscale_training.adversary import Adversary
+
+Loss = Callable[..., Tensor]
+"""Tensors → scalar. Pictures are float32 (N, 3, H, W), RGB, in [0, 1] but not clipped. An nn.Module is moved to the device."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ramp:
+    """A number that changes linearly from `start` to `end` between two shares of a stage (0 its first step, 1 its last)."""
+
+    start: float
+    end: float
+    begins: float = 0.0
+    ends: float = 1.0
+
+    def at(self, share: float) -> float:
+        """`start` before the ramp, `end` after it."""
+        if share >= self.ends:
+            return self.end
+        if share <= self.begins:
+            return self.start
+        return self.start + (self.end - self.start) * (share - self.begins) / (self.ends - self.begins)
+
+
+Weight = float | Ramp
+
+
+def weight_at(weight: Weight, share: float) -> float:
+    """A weight when `share` (0..1) of its stage is done."""
+    return weight.at(share) if isinstance(weight, Ramp) else weight
+
+
+@dataclass(eq=False)
+class Seen:
+    """What the terms of one step may look at. Pictures are float32 (N, 3, H, W) in [0, 1]; `sr` carries the gradient."""
+
+    lr: Tensor
+    hr: Tensor
+    sr: Tensor
+    clean: Tensor | None = None
+    ema: nn.Module | None = None
+    adversary: "Adversary | None" = None
+    generator_features: list[Tensor] = field(default_factory=list[Tensor])
+
+    @cached_property
+    def ema_sr(self) -> Tensor:
+        """The averaged generator's output, without gradient; computed where a term asks for it. The generator's own where
+        no average is kept."""
+        if self.ema is None:
+            return self.sr.detach()
+        with torch.no_grad():
+            return self.ema(self.lr).float()
+
+
+Sees = Callable[[Seen], tuple[Tensor, ...]]
+
+
+def sr_and_hr(seen: Seen) -> tuple[Tensor, ...]:
+    return seen.sr, seen.hr
+
+
+def sr_and_lr(seen: Seen) -> tuple[Tensor, ...]:
+    return seen.sr, seen.lr
+
+
+def sr_hr_and_ema(seen: Seen) -> tuple[Tensor, ...]:
+    return seen.sr, seen.hr, seen.ema_sr
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Term:
+    """`weight · loss(*sees(seen))` is added to the generator's loss."""
+
+    name: str
+    weight: Weight
+    loss: Loss
+    sees: Sees = sr_and_hr
+
+    def __call__(self, seen: Seen) -> Tensor:
+        """The unweighted value, a scalar."""
+        return self.loss(*self.sees(seen))

@@ -1,0 +1,245 @@
+"""The training run: stages of steps, and what happens between them. Read `Trainer.run` from the top."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from upscale.checkpoint import write_safetensors
+from upscale_training.data.feed import Batch, Make, feed
+from upscale_training.distributed import Group
+from upscale_training.errors import RecipeError, RunError
+from upscale_training.generator import checkpoint_of
+from upscale_training.judge import Judge, Verdict
+from upscale_training.meter import Meter
+from upscale_training.players import Players, empty_players, first_players, next_players
+from upscale_training.recipe import Recipe, Stage
+from upscale_training.rescue import Rescuer, RollBackError
+from upscale_training.run_folder import RunFolder, State, writing
+from upscale_training.step import Facts, Pictures, train_step
+from upscale_training.strips import write_made
+
+Tell = Callable[[dict[str, Any]], object]
+"""Takes a line of the log; see report.log."""
+
+_FORMAT = 1
+_RETRY = 1_000_003
+"""After a roll back the samples come from another seed: those that led to the fall need not come again."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Setting:
+    """What surrounds a run. `samples`: (index of a stage, seed) → how its samples are made. `judge`: index of a stage →
+    who judges there. `listeners`: who takes the log's lines. `about`: the start line. `notes`: into the model's metadata.
+    `identity`: what a resumed run must have in common with its beginning. `stop`: asked after each step whether to end.
+    """
+
+    device: torch.device
+    folder: RunFolder
+    samples: Callable[[int, int], Make]
+    judge: Callable[[int], Judge]
+    listeners: tuple[Tell, ...] = ()
+    about: dict[str, Any] = field(default_factory=dict[str, Any])
+    notes: dict[str, str] = field(default_factory=dict[str, str])
+    identity: dict[str, str] = field(default_factory=dict[str, str])
+    workers: int = 0
+    guard: bool = True
+    group: Group = field(default_factory=Group)
+    stop: Callable[[], bool] = lambda: False
+
+
+class Trainer:
+    """One run of a recipe. What changes: `number` (steps done), the players of the stage, and what the guard remembers."""
+
+    def __init__(self, recipe: Recipe, setting: Setting) -> None:
+        self.recipe, self.setting = recipe, setting
+        self.number = 0
+        self._stage = -1
+        self._players: Players | None = None
+        self._judge: Judge | None = None
+        self._best: float | None = None
+        self._meter, self._clock = Meter(), time.perf_counter()
+        self._rescuer = Rescuer(acts=setting.guard)
+
+    def run(self, resume: bool = False) -> str:
+        """Trains to the end; returns why it ended: "finished" or "interrupted". Raises StoppedError, OutputError, DataError."""
+        if resume:
+            self._restore(self.setting.folder.latest())
+        self._say("start", **self.setting.about)
+        if not resume:
+            self._enter(0)
+            self._validate()
+        while self.number < self.recipe.steps:
+            index, first = self.recipe.stage_at(self.number)
+            if index != self._stage:
+                self._enter(index)
+            try:
+                if not self._stretch(self.recipe.stages[index], first):
+                    return self._ended("interrupted")
+            except RollBackError as back:
+                self._roll_back(back)
+        return self._ended("finished")
+
+    def _stretch(self, stage: Stage, first: int) -> bool:
+        """Steps to the stage's end; False when the run is to stop before it."""
+        steps = range(self.number, first + stage.steps)
+        make = self.setting.samples(self._stage, self.recipe.seed + _RETRY * self._rescuer.rollbacks)
+        self._clock = time.perf_counter()
+        for number, batch in zip(
+            steps, feed(make, steps, stage.batch, self._group.share, self.setting.workers), strict=True
+        ):
+            self._meter.add(self._step(stage, number - first, number, batch))
+            self.number = number + 1
+            stops = self._group.agreed(self.setting.stop(), self.setting.device)
+            self._between(saves=stops or self.number == steps.stop or self.number % self.recipe.checkpoint_every == 0)
+            if stops:
+                return False
+        return True
+
+    def _step(self, stage: Stage, step: int, number: int, batch: Batch) -> Facts:
+        """One step; where memory runs short, again with smaller micro-batches, whose gradients add up to the same."""
+        for bad in batch.bad:
+            self._say("bad picture", path=str(bad.path), reason=bad.reason)
+        players, pictures = self.players, _on(self.setting.device, batch)
+        while True:
+            try:
+                return train_step(players, pictures, stage, step) | {
+                    "waited": batch.waited,
+                    "seconds": self._lap(),
+                }
+            except torch.OutOfMemoryError:
+                if players.parts >= len(pictures.hr):
+                    raise RecipeError(
+                        f"stage {stage.name}: not even one crop of {stage.crop} pixels fits into memory; lower its crop"
+                    ) from None
+            players.parts *= 2
+            self._say(
+                "action", action="smaller micro-batches", detail=f"{players.parts} in a batch", reason="out of memory"
+            )
+
+    def _between(self, saves: bool) -> None:
+        """What is due after a step, in this order: log, validation, the guard, checkpoint."""
+        if saves or self.number % self.recipe.log_every == 0:
+            self._log()
+        if self.number % self.recipe.validate_every == 0 or self.number == self.recipe.steps:
+            self._validate()
+        self._rescuer.act(self.number, self.players, self._say)
+        if saves:
+            self._save()
+
+    def _enter(self, index: int) -> None:
+        """Begins a stage: new optimizers, a new adversary, the network that the stage before has reached."""
+        if self._players is None:
+            self._players, story = first_players(self.recipe, self.setting.device, self._group)
+            self._say("action", action="start", detail=story, reason="the recipe's")
+        else:
+            self._players = next_players(self.recipe, index, self._players, self.setting.device)
+        self._at(index)
+
+    def _at(self, index: int) -> None:
+        self._stage, self._judge, self._best = index, self.setting.judge(index), None
+
+    def _log(self) -> None:
+        """The means since the last line, looked at by the watch."""
+        facts = self._meter.take()
+        waiting = facts.pop("waited") / max(facts["seconds"], 1e-9)
+        stage = self.recipe.stages[self._stage].name
+        self._observe(self._say("step", stage=stage, waiting=waiting, memory=_memory(self.setting.device), **facts))
+
+    def _validate(self) -> None:
+        """Judges the average; the best one of a stage becomes model.safetensors."""
+        if not self._group.leads:
+            return
+        assert self._judge is not None
+        verdict = self._judge(self.players.ema.network)
+        with writing(self.setting.folder.pictures):
+            pictures = write_made(self.setting.folder.path, self.number, verdict.pictures)
+        self._observe(self._say("validation", metrics=verdict.metrics, health=verdict.health, pictures=pictures))
+        if self._best is None or verdict.score < self._best:
+            self._best = verdict.score
+            self._publish(verdict)
+
+    def _publish(self, verdict: Verdict) -> None:
+        scores = {name: round(value, 4) for name, value in verdict.metrics.items()}
+        notes = {**self.setting.notes, "step": str(self.number), "scores": json.dumps(scores)}
+        with writing(self.setting.folder.model):
+            write_safetensors(checkpoint_of(self.players.ema.network, notes), self.setting.folder.model)
+
+    def _observe(self, line: dict[str, Any]) -> None:
+        self._rescuer.observe(self.number, line, self._say)
+
+    def _save(self) -> None:
+        state = {
+            "format": _FORMAT,
+            "number": self.number,
+            "stage": self._stage,
+            "recipe": self.setting.identity,
+            "players": self.players.state(),
+            "rescuer": self._rescuer.state(),
+            "best": self._best,
+        }
+        if self._group.leads:
+            self.setting.folder.save(self.number, state, self.recipe.keep, self._rescuer.saved(self.number))
+
+    def _restore(self, state: State) -> None:
+        """Goes on from a checkpoint. Raises RunError where it is another recipe's or other pictures'."""
+        if state.get("format") != _FORMAT:
+            raise RunError(f"{self.setting.folder.path}: its checkpoints are of another version; begin anew")
+        if state["recipe"] != self.setting.identity:
+            raise RunError(
+                f"{self.setting.folder.path}: begun with another recipe or other pictures; choose another -o, or --overwrite"
+            )
+        self.number = state["number"]
+        self._players = empty_players(self.recipe, state["stage"], self.setting.device, self._group)
+        self._at(state["stage"])
+        self._players.load(state["players"])
+        self._best = state["best"]
+        self._rescuer.load(state["rescuer"])
+
+    def _ended(self, reason: str) -> str:
+        self._say("end", reason=reason)
+        return reason
+
+    def _say(self, kind: str, **values: Any) -> dict[str, Any]:
+        line = {"kind": kind, "step": self.number, **values}
+        for listener in self.setting.listeners if self._group.leads else ():
+            listener(line)
+        return line
+
+    def _lap(self) -> float:
+        """Seconds since the last call."""
+        before, self._clock = self._clock, time.perf_counter()
+        return self._clock - before
+
+    @property
+    def players(self) -> Players:
+        """All that learns now."""
+        assert self._players is not None
+        return self._players
+
+    @property
+    def _group(self) -> Group:
+        return self.setting.group
+
+
+def _on(device: torch.device, batch: Batch) -> Pictures:
+    """Bytes go over the bus, floats are made on the device."""
+
+    def floats(pictures: torch.Tensor) -> torch.Tensor:
+        moved = pictures.to(device, non_blocking=True)
+        return moved.to(torch.float32, memory_format=torch.channels_last).div_(255)
+
+    return Pictures(floats(batch.lr), floats(batch.hr), None if batch.clean is None else floats(batch.clean))
+
+
+def _memory(device: torch.device) -> int:
+    """The most that was ever in use, in bytes: the device's, or of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
