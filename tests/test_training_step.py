@@ -16,7 +16,7 @@ from upscale_training.generator import arrays_of
 from upscale_training.players import Players, first_players
 from upscale_training.recipe import Recipe, Stage
 from upscale_training.step import Pictures, train_step
-from upscale_training.terms import Ramp, Seen, Term
+from upscale_training.terms import Pull, Ramp, Seen, Term
 
 SPEC = ModelSpec("tiny", "compact", 2, features=8, blocks=2, activation="prelu")
 CPU = torch.device("cpu")
@@ -185,3 +185,15 @@ def test_bf16_trains_on_a_cpu() -> None:
     ]
     assert losses[-1] < losses[0]
     assert next(players.network.parameters()).dtype == torch.float32
+
+
+def test_a_pull_keeps_its_share_whatever_the_loss_is_worth() -> None:
+    """A loss a thousand times as large pulls no more; without gradient it gets no endless weight."""
+    for scale in (1.0, 1000.0):
+        twin = Term("twin", Pull(0.5), lambda sr, hr, scale=scale: scale * F.mse_loss(sr, hr))
+        recipe = recipe_of(L1, twin)
+        facts = train_step(players_of(recipe), pictures(), recipe.stages[0], 0)
+        assert float(facts["gradients.twin"]) == pytest.approx(0.5 * float(facts["gradients.l1"]), rel=1e-4)
+    flat = Term("flat", Pull(0.5, most=7.0), lambda sr, hr: 0.0 * sr.sum())
+    recipe = recipe_of(L1, flat)
+    assert float(train_step(players_of(recipe), pictures(), recipe.stages[0], 0)["weights.flat"]) == 7.0

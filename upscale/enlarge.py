@@ -215,9 +215,11 @@ class Enlarger:
         return size.scale if size.scale is not None else max(out[0] / width, out[1] / height)
 
     def _padding(self, width: int, height: int) -> Padding:
+        """Foreign networks see the picture alone: they have their own ways at its rim, and published figures hold for those."""
         multiple = self._checkpoint.spec.multiple
-        right, bottom = (PADDING + -(side + 2 * PADDING) % multiple for side in (width, height))
-        return Padding(PADDING, right, PADDING, bottom)
+        rim = 0 if self._checkpoint.spec.arch == "foreign" else PADDING
+        right, bottom = (rim + -(side + 2 * rim) % multiple for side in (width, height))
+        return Padding(rim, right, rim, bottom)
 
     def _rungs(self, width: int, height: int, count: int, dtype: np.dtype[np.generic], runs: int = 1) -> list[Rung]:
         """A plan for each pass over a surrounded picture of this size, and what each needs; for so many runs at once."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from upscale.errors import UpscaleError
+from upscale_training.cli_tools import DEGRADATION, evaluate, imitate, import_options, preview, report
 
 if TYPE_CHECKING:
     from upscale_training.finetune import Losses
@@ -77,9 +78,7 @@ def run(recipe: Path, data: tuple[Path, ...], steps: int | None, **options: Any)
 @main.command()
 @click.argument("photos", type=Folder, nargs=-1, required=True)
 @click.option("--from", "start", default="x4plus", show_default=True, help="Model to begin with: a name or a file.")
-@click.option(
-    "--degradation", default="mild", show_default=True, help="What spoils the small pictures: a preset's name."
-)
+@DEGRADATION
 @click.option("--scale", type=click.Choice(["1", "2", "4", "8"]), help="Of the result. [default: as --from]")
 @click.option("--losses", type=click.Choice(["gan", "perceptual", "pixel"]), default="gan", show_default=True)
 @click.option("--backbone", type=click.Choice(["vgg19", "vgg16"]), default="vgg19", show_default=True)
@@ -98,7 +97,7 @@ def finetune(
     **options: Any,
 ) -> None:
     """Fine-tune a model on PHOTOS. Writes OUT/recipe.py, which can be changed and run again, and trains as it says."""
-    from upscale_training.finetune import Wish, recipe_text
+    from upscale_training.finetune import Wish, preset_name, recipe_text, script_of
     from upscale_training.generator import spec_for
     from upscale_training.run_folder import RunFolder
 
@@ -108,18 +107,16 @@ def finetune(
         name = folder.path.resolve().name
         spec = spec_for(start, name, int(scale) if scale else None)
         kept = {key: options[key] for key in ("batch", "crop", "seed") if options[key] is not None}
-        wish = Wish(name, start, degradation, spec, steps, rate=rate, losses=losses, backbone=backbone, **kept)
-        folder.write_recipe(recipe_text(wish))
+        kind = "pixel" if options["pixel_only"] else losses
+        wish = Wish(
+            name, start, preset_name(degradation), spec, steps, rate=rate, losses=kind, backbone=backbone, **kept
+        )
+        folder.write_recipe(recipe_text(wish), script_of(degradation))
     _train(_order(folder.recipe, photos, None, options))
 
 
-@main.command()
-@click.argument("run", type=Folder)
-def report(run: Path) -> None:
-    """Write RUN/report.html anew from the run's log and pictures."""
-    from upscale_training.report.html import write_report
-
-    click.echo(write_report(run))
+for command in (preview, imitate, evaluate, import_options, report):
+    main.add_command(command)
 
 
 def run_as_script(recipe: Path) -> None:

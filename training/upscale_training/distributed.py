@@ -34,8 +34,10 @@ class Group:
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
         dist.all_reduce(flat)
         flat /= self.share.world
-        for gradient, mean in zip(gradients, flat.split([one.numel() for one in gradients]), strict=True):
-            gradient.copy_(mean.view_as(gradient))
+        start = 0
+        for gradient in gradients:
+            gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
+            start += gradient.numel()
 
     def agreed(self, flag: bool, device: torch.device) -> bool:
         """Whether any process says yes: all must stop, roll back or retry together."""
@@ -44,6 +46,14 @@ class Group:
         answer = torch.tensor(float(flag), device=device)
         dist.all_reduce(answer, op=dist.ReduceOp.MAX)
         return bool(answer.item())
+
+    def told(self, word: object) -> object:
+        """What the leading process says, in all of them."""
+        if self.share.world == 1:
+            return word
+        words = [word]
+        dist.broadcast_object_list(words, src=0)
+        return words[0]
 
     def wait(self) -> None:
         if self.share.world > 1:

@@ -1,11 +1,15 @@
 """The recipe that `upscale-train finetune` writes: a script that a person can read, change and run again."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from upscale.spec import ModelSpec
 from upscale.stages import macs_per_pixel
+from upscale_training.degrade.files import preset_of
+from upscale_training.degrade.presets import PRESETS
 from upscale_training.errors import RecipeError
+from upscale_training.run_folder import DEGRADATION
 
 Losses = Literal["gan", "perceptual", "pixel"]
 
@@ -15,11 +19,12 @@ _CHEAP = 3_000_000
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What `finetune` was asked for. `degradation`: a preset's name. `backbone`: what perceptual terms look through."""
+    """What `finetune` was asked for. `degradation`: a preset's name; None for the file beside the recipe. `backbone`: what
+    perceptual terms look through."""
 
     name: str
     start: str
-    degradation: str
+    degradation: str | None
     spec: ModelSpec
     steps: int = 5000
     batch: int = 8
@@ -46,7 +51,7 @@ recipe = Recipe(
     name={wish.name!r},
     network=spec_for({wish.start!r}, {wish.name!r}, {wish.spec.scale}),
     start={wish.start!r},
-    degradation={_preset(wish.degradation)},
+    degradation={_degradation(wish)},
     stages=(
         Stage(
             name={wish.losses!r},
@@ -68,15 +73,29 @@ main(recipe)
 '''
 
 
-def _preset(name: str) -> str:
-    return f"PRESETS[{name!r}]"
+def preset_name(degradation: str) -> str | None:
+    """The name, if it is a preset's; None for a file. Raises RecipeError for what is neither."""
+    preset_of(degradation)
+    return degradation if degradation in PRESETS else None
+
+
+def script_of(degradation: str) -> str | None:
+    """The text of a degradation's file, to be kept beside the recipe; None for a preset."""
+    return None if degradation in PRESETS else Path(degradation).read_text(encoding="utf-8")
+
+
+def _degradation(wish: Wish) -> str:
+    if wish.degradation is not None:
+        return f"PRESETS[{wish.degradation!r}]"
+    return f"from_script(Path(__file__).with_name({DEGRADATION!r}))"
 
 
 def _terms(wish: Wish) -> list[str]:
-    """Weights as in Real-ESRGAN's recipe; the input's low frequencies are kept, so that colors do not drift."""
-    terms = ["l1(1.0)", "consistency(0.1)"]
+    """The input's low frequencies are kept, so that colors do not drift. Perceptual gradients are a thousand times as large as
+    those of L1: a hundredth leaves both a say."""
+    terms = ["l1(1.0)", "consistency(1.0)"]
     if wish.losses != "pixel":
-        terms.append(f"perceptual({'1.0' if wish.losses == 'gan' else '0.1'}, {wish.backbone!r})")
+        terms.append(f"perceptual(0.01, {wish.backbone!r})")
     return terms
 
 
@@ -84,13 +103,14 @@ def _adversary(wish: Wish) -> str:
     if wish.losses != "gan":
         return ""
     net = "thin_unet" if macs_per_pixel(wish.spec) < _CHEAP else "UNetDiscriminator"
-    return f"\n            adversary=AdversaryRecipe({net}, weight=0.1, learning_rate={wish.rate!r}),"
+    return f"\n            adversary=AdversaryRecipe({net}, weight=Pull(0.2), learning_rate={wish.rate!r}),"
 
 
 def _imports(wish: Wish) -> str:
     names = ["consistency", "l1", *(["perceptual"] if wish.losses != "pixel" else [])]
+    own = wish.degradation is None
     lines = [
-        "from upscale_training.degrade.presets import PRESETS",
+        "from upscale_training.degrade." + ("files import from_script" if own else "presets import PRESETS"),
         "from upscale_training.generator import spec_for",
         f"from upscale_training.losses import {', '.join(names)}",
         "from upscale_training.recipe import Recipe, Stage",
@@ -103,5 +123,6 @@ def _imports(wish: Wish) -> str:
             "from upscale_training.adversary import AdversaryRecipe",
             f"from upscale_training.adversary.{module}",
             *lines,
+            "from upscale_training.terms import Pull",
         ]
-    return "\n".join(lines)
+    return "\n".join([*(["from pathlib import Path", ""] if own else []), *lines])

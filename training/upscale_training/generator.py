@@ -46,8 +46,8 @@ def fresh(spec: ModelSpec, seed: int) -> Network:
     """New parameters, the same for the same seed: PyTorch's for all layers, a tenth of He's in dense blocks, and equal
     kernels for all sub-pixels of a pixel-shuffle (ICNR, Aitken et al. 2017, arXiv:1707.02937), which otherwise begins as a
     checkerboard."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):  # pyright: ignore[reportUnknownMemberType]
+        torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
         network = build(spec)
         for name, parameter in network.named_parameters():
             if re.search(r"rdb\d\.conv\d\.weight$", name):
@@ -78,7 +78,7 @@ def inherited(network: Network, parent: Checkpoint) -> Start:
         raise RecipeError(
             f"{parent.spec.name}: no layer has the shape of the recipe's network; give its features and blocks"
         )
-    network.load_state_dict({**state, **{key: torch.from_numpy(value.copy()) for key, value in taken.items()}})
+    network.load_state_dict({**state, **{key: torch.tensor(value) for key, value in taken.items()}})
     return Start(network, f"{spec.name}: {len(taken)} of {len(state)} parameters from {parent.spec.name}")
 
 
@@ -118,8 +118,8 @@ class Ema:
         """mean ← keep · mean + (1 - keep) · parameters."""
         keep = min(self.keep, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
-        means, values = list(self.network.parameters()), list(network.parameters())
-        torch._foreach_lerp_(means, [value.detach() for value in values], 1 - keep)  # pyright: ignore[reportPrivateUsage]
+        for mean, value in zip(self.network.parameters(), network.parameters(), strict=True):
+            mean.lerp_(value.detach(), 1 - keep)
 
 
 def arrays_of(network: Network) -> Arrays:
@@ -158,7 +158,8 @@ def _covered(old: int, new: int, k: int) -> Floats:
     """How much of each of `old` equal parts of a line the k-th of `new` parts covers; adds up to 1."""
     edges = np.arange(old + 1) / old
     low, high = k / new, (k + 1) / new
-    return np.float32(np.clip(np.minimum(edges[1:], high) - np.maximum(edges[:-1], low), 0, None) * new)
+    shared = np.minimum(edges[1:], high) - np.maximum(edges[:-1], low)
+    return np.asarray(np.maximum(shared, 0) * new, np.float32)
 
 
 def outputs_of(

@@ -58,6 +58,11 @@ class Judge:
         pictures = {pair.name: result for pair, result in shown}
         return Verdict({**metrics}, self._checkup(made, large, small), pictures, score if finite else float("inf"))
 
+    def reals(self, crop: int, device: torch.device) -> Tensor | None:
+        """Crops of the truths, (N, 3, crop, crop), as a discriminator knows them; None where all pictures are smaller."""
+        large = [pair.hr[:crop, :crop] for pair in self.pairs if min(pair.hr.shape[:2]) >= crop]
+        return torch.cat([tensor(picture, device) for picture in large]) if large else None
+
     def _mean(self, measure: Measure, results: Sequence[Bytes], border: int) -> float:
         pairs = zip(results, self.pairs, strict=True)
         return float(np.mean([measure(to_float(result), to_float(pair.hr), border) for result, pair in pairs]))
@@ -65,7 +70,7 @@ class Judge:
 
 def tensor(picture: Bytes, device: torch.device) -> Tensor:
     """uint8 (H, W, 3) → float32 (1, 3, H, W) in [0, 1] on the device."""
-    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None].to(device).float() / 255
+    return torch.tensor(picture.transpose(2, 0, 1)[None]).to(device).float() / 255
 
 
 def bytes_of(picture: Tensor) -> Bytes:

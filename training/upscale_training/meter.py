@@ -22,7 +22,7 @@ class Meter:
 
     def take(self) -> dict[str, Any]:
         """{"losses": {"l1": …}, "skipped": …}; "skipped" and other counts named in the log are sums. Begins anew."""
-        means: dict[str, Any] = {}
+        means: dict[str, Any] = {"skipped_share": _mean(self._values.get("skipped", []))}
         for name, values in self._values.items():
             numbers = _numbers(values)
             total = math.fsum(numbers)
@@ -35,9 +35,13 @@ class Meter:
         return means
 
 
+def _mean(values: list[float | Tensor]) -> float:
+    return math.fsum(map(float, values)) / max(1, len(values))
+
+
 def _numbers(values: list[float | Tensor]) -> list[float]:
     """All as floats, with one transfer from the device. Sums of numbers that are none are NaN."""
     tensors = [value.detach().float() for value in values if isinstance(value, Tensor)]
-    fetched = iter(torch.stack(tensors).tolist() if tensors else ())
+    fetched = iter(torch.stack(tensors).cpu().numpy() if tensors else ())
     numbers = [float(next(fetched)) if isinstance(value, Tensor) else float(value) for value in values]
     return numbers if all(map(math.isfinite, numbers)) else [math.nan] * len(numbers)

@@ -1,10 +1,11 @@
 """All that learns in a stage, made anew, handed on to the next stage, and stored."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from upscale.nets import Network
 from upscale.spec import ModelSpec
@@ -32,7 +33,7 @@ class Players:
     parts: int = 1
     slowed: float = 1.0
     factors: dict[str, float] = field(default_factory=dict[str, float])
-    compiled: nn.Module | None = None
+    compiled: Callable[[Tensor], Tensor] | None = None
 
     def enlarged(self, lr: Tensor) -> Tensor:
         """(N, 3, H, W) → (N, 3, scale·H, scale·W), in the type that the arithmetic chose."""
@@ -95,7 +96,7 @@ def _continued(network: Network, spec: ModelSpec, seed: int) -> Network:
 def _assembled(
     recipe: Recipe, stage: Stage, network: Network, device: torch.device, group: Group, seed: int = 0
 ) -> Players:
-    network = network.to(device, memory_format=torch.channels_last)
+    network.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     prepare(stage.terms, device)
     adversary = Adversary(stage.adversary, device, seed) if stage.adversary is not None else None
     return Players(

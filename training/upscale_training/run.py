@@ -21,6 +21,7 @@ from upscale_training.data.pictures import Listing, list_pictures
 from upscale_training.data.samples import Cut, Samples
 from upscale_training.distributed import Group, joined_group
 from upscale_training.errors import RecipeError
+from upscale_training.health.pictures import Checkup
 from upscale_training.judge import Judge
 from upscale_training.metrics.suite import MetricName, open_metrics
 from upscale_training.precision import chosen
@@ -28,7 +29,6 @@ from upscale_training.recipe import Recipe
 from upscale_training.report.html import write_report
 from upscale_training.report.log import Log
 from upscale_training.report.tensorboard import open_tensorboard
-from upscale_training.rescue import checkup
 from upscale_training.run_folder import RunFolder
 from upscale_training.script import load_recipe
 from upscale_training.strips import write_fixed
@@ -38,7 +38,9 @@ HELD_OUT = 12
 """So many pictures are set aside for judging where none are given."""
 
 _FEW = 4
-_MEASURED: tuple[MetricName, ...] = ("psnr_y", "ssim_y", "lpips_alex", "dists")
+_QUICK: tuple[MetricName, ...] = ("psnr_y", "ssim_y", "lpips_alex")
+_SLOW: tuple[MetricName, ...] = ("dists",)
+"""Half a minute for each validation on a CPU; `upscale-train evaluate` measures it at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def _views(folder: RunFolder, stack: contextlib.ExitStack) -> list[Tell]:
     board = stack.enter_context(open_tensorboard(folder.path))
 
     def report(line: dict[str, Any]) -> None:
-        if line["kind"] in ("validation", "end"):
+        if line["kind"] in ("validation", "alarm", "end"):
             write_report(folder.path)
 
     return [board, report]
@@ -168,14 +170,14 @@ class _Judges:
 
     def __init__(self, recipe: Recipe, held_out: Listing, folder: RunFolder, device: torch.device) -> None:
         self._recipe, self._held_out, self._folder = recipe, held_out, folder
-        self._measures, self.missing = open_metrics(_MEASURED, device)
+        self._measures, self.missing = open_metrics(_QUICK if device.type == "cpu" else _QUICK + _SLOW, device)
 
     def of(self, index: int) -> Judge:
         stage = self._recipe.stages[index]
         scale = self._recipe.spec_in(stage).scale
         made, _ = pairs(self._held_out, self._recipe.degradation_in(stage), scale, self._recipe.seed)
         write_fixed(self._folder.path, made)
-        return Judge(made, self._measures, checkup)
+        return Judge(made, self._measures, Checkup())
 
 
 def _workers(wished: int | None, device: torch.device) -> int:

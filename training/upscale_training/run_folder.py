@@ -20,6 +20,9 @@ from upscale_training.errors import RunError
 
 _CHECKPOINT = re.compile(r"(\d{8})\.ckpt")
 
+DEGRADATION = "degradation.py"
+"""Beside a recipe that has a degradation of its own."""
+
 State = dict[str, Any]
 """Everything that a resumed run needs: tensors and plain values alone, so that a file can be read without running code."""
 
@@ -74,7 +77,8 @@ class RunFolder:
         return sorted((int(match[1]), path) for match, path in matches)
 
     def save(self, step: int, state: State, keep: int, spare: int | None = None) -> None:
-        """Writes the checkpoint of `step`, then removes all but the `keep` latest and that of step `spare`.
+        """Writes the checkpoint of `step`, then removes all but the `keep` latest and that of step `spare`; also those of later
+        steps, from which a run has rolled back.
 
         Raises OutputError, for a full disk too; then the older ones are still there.
         """
@@ -89,7 +93,9 @@ class RunFolder:
             raise OutputError(
                 f"{self._checkpoints}: no checkpoint of step {step} ({why}); make room, then --resume"
             ) from error
-        for old, path in self.checkpoints()[:-keep]:
+        found = self.checkpoints()
+        void = [(old, path) for old, path in found if old > step]
+        for old, path in void + [one for one in found if one not in void][:-keep]:
             if old != spare:
                 path.unlink(missing_ok=True)
 
@@ -119,12 +125,14 @@ class RunFolder:
         if resume and not self.checkpoints():
             raise RunError(f"{self.path}: no checkpoint to go on from; start without --resume")
 
-    def write_recipe(self, text: str) -> None:
-        """Raises OutputError."""
+    def write_recipe(self, text: str, degradation: str | None) -> None:
+        """The script, and beside it that of its degradation where it has one of its own. Raises OutputError."""
+        texts = {self.recipe: text} | ({} if degradation is None else {self.path / DEGRADATION: degradation})
         with writing(self.recipe):
             self.path.mkdir(parents=True, exist_ok=True)
-            with replacing(self.recipe) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+            for path, content in texts.items():
+                with replacing(path) as temporary:
+                    temporary.write_text(content, encoding="utf-8")
 
     @contextlib.contextmanager
     def begun(self, recipe: Path, resume: bool, overwrite: bool) -> Generator[None]:

@@ -16,7 +16,7 @@ from upscale_training.errors import RecipeError
 from upscale_training.generator import outputs_of
 from upscale_training.players import Players
 from upscale_training.recipe import Stage, rate_at
-from upscale_training.terms import Seen, Term, weight_at
+from upscale_training.terms import Pull, Ramp, Seen, Term, Weight
 
 _PARTS = 4096
 """More micro-batches than a process ever makes of a batch."""
@@ -151,20 +151,36 @@ def _terms(turn: _Turn, number: int) -> Iterator[Term]:
 def _pull(turn: _Turn, term: Term, seen: Seen, leaves: list[Tensor], sums: list[Tensor], share: float) -> None:
     """Adds a term's weighted gradient at the outputs to `sums`, and its value and strength to the facts."""
     arithmetic, facts = turn.players.arithmetic, turn.facts
-    weight = weight_at(term.weight, turn.done) * turn.players.factors.get(term.name, 1.0)
-    facts[f"weights.{term.name}"] = weight
-    if weight == 0.0:
+    if term.weight == 0.0 or (isinstance(term.weight, Ramp) and term.weight.at(turn.done) == 0.0):
         return
     with arithmetic.autocast():
         value = term(seen).float()
-    pulls = torch.autograd.grad(arithmetic.scaled(value * (weight * share)), leaves, allow_unused=True)
+    pulls = torch.autograd.grad(arithmetic.scaled(value * share), leaves, allow_unused=True)
+    strength = None if pulls[0] is None else _norm(pulls[0])  # pyright: ignore[reportUnnecessaryComparison]
+    weight = _weight(term.weight, turn.done, sums[0], strength) * turn.players.factors.get(term.name, 1.0)
     for total, pull in zip(sums, pulls, strict=True):
-        if pull is not None:
-            total += pull
+        if pull is not None:  # pyright: ignore[reportUnnecessaryComparison]
+            total += weight * pull
+    facts[f"weights.{term.name}"] = weight
     _add(facts, f"losses.{term.name}", value.detach() * share)
     _add(facts, "losses.total", value.detach() * (weight * share))
-    if pulls[0] is not None:
-        _add(facts, f"gradients.{term.name}", pulls[0].norm() / arithmetic.scale)
+    if strength is not None:
+        _add(facts, f"gradients.{term.name}", weight * strength / arithmetic.scale)
+
+
+def _weight(weight: Weight, done: float, before: Tensor, strength: Tensor | None) -> float | Tensor:
+    """`before`: the gradient of the terms before, `strength`: the norm of this one's."""
+    match weight:
+        case Ramp():
+            return weight.at(done)
+        case Pull(share, most):
+            return most if strength is None else (share * _norm(before) / strength.clamp_min(1e-20)).clamp_max(most)
+        case _:
+            return weight
+
+
+def _norm(gradient: Tensor) -> Tensor:
+    return gradient.square().sum().sqrt()
 
 
 def _add(facts: Facts, name: str, value: Tensor) -> None:

@@ -37,12 +37,19 @@ class Ramp:
         return self.start + (self.end - self.start) * (share - self.begins) / (self.ends - self.begins)
 
 
-Weight = float | Ramp
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """A weight that is found anew at each step: the term pulls on the output `share` times as strongly as all terms before it
+    together, but weighs `most` at most (the adaptive weight of VQGAN, Esser et al. 2021, arXiv:2012.09841, section 3.2).
+
+    What a discriminator's gradient is worth changes a thousandfold in a game; this keeps its say the same.
+    """
+
+    share: float
+    most: float = 100.0
 
 
-def weight_at(weight: Weight, share: float) -> float:
-    """A weight when `share` (0..1) of its stage is done."""
-    return weight.at(share) if isinstance(weight, Ramp) else weight
+Weight = float | Ramp | Pull
 
 
 @dataclass(eq=False)

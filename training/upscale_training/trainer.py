@@ -5,15 +5,16 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from upscale.checkpoint import write_safetensors
 from upscale_training.data.feed import Batch, Make, feed
 from upscale_training.distributed import Group
-from upscale_training.errors import RecipeError, RunError
+from upscale_training.errors import RecipeError, RunError, StoppedError
 from upscale_training.generator import checkpoint_of
+from upscale_training.health.guard import Action, Stop
 from upscale_training.judge import Judge, Verdict
 from upscale_training.meter import Meter
 from upscale_training.players import Players, empty_players, first_players, next_players
@@ -62,6 +63,7 @@ class Trainer:
         self._players: Players | None = None
         self._judge: Judge | None = None
         self._best: float | None = None
+        self._held_out: float | None = None
         self._meter, self._clock = Meter(), time.perf_counter()
         self._rescuer = Rescuer(acts=setting.guard)
 
@@ -73,6 +75,7 @@ class Trainer:
         if not resume:
             self._enter(0)
             self._validate()
+            self._save(judged=True)
         while self.number < self.recipe.steps:
             index, first = self.recipe.stage_at(self.number)
             if index != self._stage:
@@ -81,7 +84,7 @@ class Trainer:
                 if not self._stretch(self.recipe.stages[index], first):
                     return self._ended("interrupted")
             except RollBackError as back:
-                self._roll_back(back)
+                self._roll_back(back.slower)
         return self._ended("finished")
 
     def _stretch(self, stage: Stage, first: int) -> bool:
@@ -95,7 +98,7 @@ class Trainer:
             self._meter.add(self._step(stage, number - first, number, batch))
             self.number = number + 1
             stops = self._group.agreed(self.setting.stop(), self.setting.device)
-            self._between(saves=stops or self.number == steps.stop or self.number % self.recipe.checkpoint_every == 0)
+            self._between(saves=stops or self.number == steps.stop)
             if stops:
                 return False
         return True
@@ -105,6 +108,8 @@ class Trainer:
         for bad in batch.bad:
             self._say("bad picture", path=str(bad.path), reason=bad.reason)
         players, pictures = self.players, _on(self.setting.device, batch)
+        if players.adversary is not None:
+            players.adversary.paused = self._rescuer.paused(number)
         while True:
             try:
                 return train_step(players, pictures, stage, step) | {
@@ -123,13 +128,45 @@ class Trainer:
 
     def _between(self, saves: bool) -> None:
         """What is due after a step, in this order: log, validation, the guard, checkpoint."""
-        if saves or self.number % self.recipe.log_every == 0:
+        judges = self.number % self.recipe.validate_every == 0 or self.number == self.recipe.steps
+        saves = saves or judges or self.number % self.recipe.checkpoint_every == 0
+        logs = saves or self.number % self.recipe.log_every == 0
+        if logs:
             self._log()
-        if self.number % self.recipe.validate_every == 0 or self.number == self.recipe.steps:
+        if judges:
             self._validate()
-        self._rescuer.act(self.number, self.players, self._say)
+        if logs:
+            self._rescue()
         if saves:
-            self._save()
+            self._save(judges)
+
+    def _rescue(self) -> None:
+        """The leading process decides, all do it. Raises RollBackError; StoppedError where nothing helped."""
+        decision = self._rescuer.decided(self.players.adversary is not None)
+        told = cast("tuple[Action, str, str] | None", self._group.told(decision))
+        if told is None:
+            return
+        action, name, meaning = told
+        self._rescuer.carry_out(action, name, self.number, self.players, self._say)
+        if isinstance(action, Stop):
+            self._ended(f"stopped: {name}")
+            raise StoppedError(
+                f"{self.setting.folder.path}: stopped at step {self.number}, {name}: {meaning} "
+                f"{self._rescuer.rollbacks} roll backs did not help; {self.setting.folder.report} shows what happened"
+            )
+
+    def _roll_back(self, slower: float) -> None:
+        """To the last healthy checkpoint, more slowly; the guard remembers, all else is as it was."""
+        rescuer, step = self._rescuer, self._rescuer.healthy
+        assert step is not None, "the start is healthy, or nothing can be"
+        self._group.wait()
+        state = self.setting.folder.load(dict(self.setting.folder.checkpoints())[step])
+        speed = self.players.slowed * slower
+        self._meter.take()
+        self._restore({**state, "rescuer": rescuer.state()})
+        self._rescuer.rolled_back()
+        self.players.slowed = speed
+        self._save(judged=False)
 
     def _enter(self, index: int) -> None:
         """Begins a stage: new optimizers, a new adversary, the network that the stage before has reached."""
@@ -142,13 +179,17 @@ class Trainer:
 
     def _at(self, index: int) -> None:
         self._stage, self._judge, self._best = index, self.setting.judge(index), None
+        self._rescuer.entered()
 
     def _log(self) -> None:
         """The means since the last line, looked at by the watch."""
         facts = self._meter.take()
         waiting = facts.pop("waited") / max(facts["seconds"], 1e-9)
+        if "game" in facts and self._held_out is not None:
+            facts["game"]["held_out"] = self._held_out
         stage = self.recipe.stages[self._stage].name
-        self._observe(self._say("step", stage=stage, waiting=waiting, memory=_memory(self.setting.device), **facts))
+        line = self._say("step", stage=stage, waiting=waiting, memory=_memory(self.setting.device), **facts)
+        self._rescuer.observe(line, self._say)
 
     def _validate(self) -> None:
         """Judges the average; the best one of a stage becomes model.safetensors."""
@@ -158,7 +199,11 @@ class Trainer:
         verdict = self._judge(self.players.ema.network)
         with writing(self.setting.folder.pictures):
             pictures = write_made(self.setting.folder.path, self.number, verdict.pictures)
-        self._observe(self._say("validation", metrics=verdict.metrics, health=verdict.health, pictures=pictures))
+        adversary = self.players.adversary
+        line = {"metrics": verdict.metrics, "health": verdict.health, "pictures": pictures}
+        self._rescuer.observe(self._say("validation", adversarial=adversary is not None, **line), self._say)
+        reals = self._judge.reals(self.recipe.stages[self._stage].crop, self.setting.device)
+        self._held_out = None if adversary is None or reals is None else adversary.held_out(reals)
         if self._best is None or verdict.score < self._best:
             self._best = verdict.score
             self._publish(verdict)
@@ -169,10 +214,9 @@ class Trainer:
         with writing(self.setting.folder.model):
             write_safetensors(checkpoint_of(self.players.ema.network, notes), self.setting.folder.model)
 
-    def _observe(self, line: dict[str, Any]) -> None:
-        self._rescuer.observe(self.number, line, self._say)
-
-    def _save(self) -> None:
+    def _save(self, judged: bool) -> None:
+        healthy = cast("int | None", self._group.told(self._rescuer.saved(self.number, judged)))
+        self._rescuer.healthy = healthy
         state = {
             "format": _FORMAT,
             "number": self.number,
@@ -181,9 +225,10 @@ class Trainer:
             "players": self.players.state(),
             "rescuer": self._rescuer.state(),
             "best": self._best,
+            "held_out": self._held_out,
         }
         if self._group.leads:
-            self.setting.folder.save(self.number, state, self.recipe.keep, self._rescuer.saved(self.number))
+            self.setting.folder.save(self.number, state, self.recipe.keep, healthy)
 
     def _restore(self, state: State) -> None:
         """Goes on from a checkpoint. Raises RunError where it is another recipe's or other pictures'."""
@@ -197,7 +242,7 @@ class Trainer:
         self._players = empty_players(self.recipe, state["stage"], self.setting.device, self._group)
         self._at(state["stage"])
         self._players.load(state["players"])
-        self._best = state["best"]
+        self._best, self._held_out = state["best"], state["held_out"]
         self._rescuer.load(state["rescuer"])
 
     def _ended(self, reason: str) -> str:

@@ -94,4 +94,4 @@ def _collated(samples: Sequence[Sample]) -> Batch:
 
 
 def _stacked(pictures: Sequence[Any]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2)))
+    return torch.tensor(np.stack(pictures).transpose(0, 3, 1, 2))

@@ -86,7 +86,7 @@ def read_picture(path: Path) -> Pixels:
             pixels = joined(list(next(source.pictures()).bands())).rgb
     except PictureError as error:
         raise DataError(str(error)) from error
-    return pixels if pixels.dtype in (np.uint8, np.uint16) else from_float(to_float(pixels), np.uint16)
+    return pixels if pixels.dtype.name in ("uint8", "uint16") else from_float(to_float(pixels), np.uint16)
 
 
 class Reader:

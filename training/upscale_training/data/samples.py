@@ -84,7 +84,8 @@ class Samples:
     def _entry(self, index: int, attempt: int) -> Entry:
         count = len(self.listing.entries)
         epoch, place = divmod(index, count)
-        return self.listing.entries[_order(self.seed, epoch, count)[(place + attempt) % count]]
+        order: npt.NDArray[np.int64] = _order(self.seed, epoch, count)
+        return self.listing.entries[int(order[(place + attempt) % count])]
 
     def _made(self, pixels: Array, rng: np.random.Generator, bad: tuple[Bad, ...]) -> Sample:
         crop = _crop(pixels, self.cut, rng)
@@ -123,15 +124,15 @@ def _order(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
 def _crop(pixels: Array, cut: Cut, rng: np.random.Generator) -> Floats:
     """The most detailed of some random places, shrunk by a random factor."""
     height, width = pixels.shape[:2]
-    factor = min(rng.uniform(*cut.shrink), 1.0)
-    side = min(round(cut.crop / factor), height, width)
+    factor = min(float(rng.uniform(*cut.shrink)), 1.0)
+    side = int(min(round(cut.crop / factor), height, width))
     places = [(int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))) for _ in range(cut.detail)]
     crops = [pixels[top : top + side, left : left + side] for top, left in places]
     crop = crops[0] if len(crops) == 1 else max(crops, key=_detail)
     floats = to_float(crop)
-    if side == cut.crop:
-        return floats
-    return np.asarray(cv2.resize(floats, (cut.crop, cut.crop), interpolation=cv2.INTER_AREA), np.float32)
+    if side != cut.crop:
+        floats = np.asarray(cv2.resize(floats, (cut.crop, cut.crop), interpolation=cv2.INTER_AREA), np.float32)
+    return floats
 
 
 def _detail(crop: Array) -> float:

@@ -1,0 +1,167 @@
+"""The watch over a run's log, and what the guard decides: alarms after patience, gentle measures first, an end at last."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+
+from upscale_training.health import limits
+from upscale_training.health.guard import MOST_ROLLBACKS, Guard, Rebalance, RollBack, SlowDiscriminator, Stop
+from upscale_training.health.limits import LIMITS
+from upscale_training.health.watch import Alarm, Watch
+
+
+def step(number: int, real: float = 0.7, fake: float = 0.7, total: float = 1.0, pull: float = 0.1) -> dict[str, Any]:
+    return {
+        "kind": "step",
+        "step": number,
+        "losses": {"total": total},
+        "game": {"real": real, "fake": fake},
+        "gradients": {"adversary": pull, "l1": 1.0},
+        "skipped_share": 0.0,
+    }
+
+
+def validation(number: int, **health: Any) -> dict[str, Any]:
+    lpips = health.pop("lpips_alex", 0.3)
+    metrics = {"lpips_alex": lpips, "psnr_y": 25.0}
+    sound = {"finite": True, "constant": 0.0, "checkerboard": 1.0, "drift": [0.1, 0.2, -0.1], "diversity": 0.9}
+    return {
+        "kind": "validation",
+        "step": number,
+        "metrics": metrics,
+        "adversarial": True,
+        "health": {**sound, **health},
+    }
+
+
+def names(watch: Watch, lines: list[dict[str, Any]]) -> list[str]:
+    return [alarm.name for line in lines for alarm in watch.observe(line)]
+
+
+def many(count: int, **values: float) -> list[dict[str, Any]]:
+    return [step(20 * index, **values) for index in range(count)]
+
+
+def test_a_healthy_run_is_silent() -> None:
+    watch = Watch()
+    noisy = [step(20 * i, real=0.6 + 0.2 * math.sin(i), total=1 + 0.3 * math.cos(3 * i)) for i in range(60)]
+    assert names(watch, [*noisy, *(validation(i, lpips_alex=0.3 - 0.002 * i) for i in range(10))]) == []
+    assert watch.healthy
+
+
+def test_one_bad_batch_raises_nothing() -> None:
+    watch = Watch()
+    names(watch, many(10))
+    assert names(watch, [step(300, real=1.0, fake=1.0, total=20.0), *many(3)]) == []
+
+
+def test_a_discriminator_that_always_wins_is_told_once() -> None:
+    watch = Watch()
+    told = names(watch, [*many(5), *many(20, real=0.99, fake=1.0)])
+    assert told == ["discriminator wins"]
+    assert not watch.healthy
+    assert names(watch, [*many(3), *many(10, real=0.99, fake=1.0)]) == ["discriminator wins"]
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ({"real": 0.1, "fake": 0.1}, "generator wins"),
+        ({"pull": 1e-6}, "adversarial gradient vanishes"),
+        ({"total": 50.0}, "loss explodes"),
+        ({"total": math.inf}, "loss explodes"),
+    ],
+)
+def test_alarms_of_steps(line: dict[str, float], name: str) -> None:
+    watch = Watch()
+    assert names(watch, [*many(10), *many(8, **line)]) == [name]
+
+
+def test_memorizing_and_skipping() -> None:
+    watch = Watch()
+    lines = many(10)
+    for line in lines:
+        line["game"]["held_out"] = 0.3
+        line["skipped_share"] = 0.5
+    assert names(watch, lines) == ["steps are skipped", "discriminator memorizes"]
+
+
+@pytest.mark.parametrize(
+    ("health", "name"),
+    [
+        ({"checkerboard": 1.2}, "checkerboard"),
+        ({"drift": [0.0, -3.0, 0.0]}, "colors drift"),
+        ({"diversity": 0.4}, "diversity is lost"),
+        ({"finite": False}, "output is no number"),
+        ({"constant": 0.5}, "output is flat"),
+        ({"lpips_alex": 0.5}, "pictures get worse"),
+    ],
+)
+def test_alarms_of_pictures(health: dict[str, Any], name: str) -> None:
+    watch = Watch()
+    assert names(watch, [validation(0), *(validation(index, **health) for index in range(1, 5))]) == [name]
+
+
+def test_pixel_training_is_no_loss_of_diversity() -> None:
+    lines = [validation(index, diversity=0.3) for index in range(4)]
+    for line in lines:
+        line["adversarial"] = False
+    assert names(Watch(), lines) == []
+
+
+def test_a_metric_that_is_none_counts_as_not_measured() -> None:
+    lines = [validation(index, checkerboard=None, diversity=math.nan, constant=None) for index in range(4)]
+    assert names(Watch(), lines) == []
+
+
+def test_watch_and_guard_go_on_from_their_states() -> None:
+    one = Watch()
+    names(one, [*many(10), *many(4, real=1.0, fake=1.0)])
+    other = Watch.from_state(json.loads(json.dumps(one.to_state())))
+    assert (
+        names(other, many(1, real=1.0, fake=1.0)) == names(one, many(1, real=1.0, fake=1.0)) == ["discriminator wins"]
+    )
+    guard = Guard()
+    alarm = Alarm(limits.NOT_FINITE, 5, 1.0)
+    for _ in range(MOST_ROLLBACKS):
+        guard.decide([alarm], adversarial=True)
+    again = Guard.from_state(json.loads(json.dumps(guard.to_state())))
+    decision = again.decide([alarm], adversarial=True)
+    assert decision is not None
+    assert isinstance(decision[0], Stop)
+
+
+def test_the_guard_is_gentle_first_and_rolls_back_at_last() -> None:
+    guard, alarm = Guard(), Alarm(limits.DISCRIMINATOR_WINS, 1, 0.99)
+    measures = [guard.decide([alarm], adversarial=True) for _ in range(7)]
+    kinds = [type(measure[0]) for measure in measures if measure is not None]
+    assert kinds == [SlowDiscriminator] * 3 + [RollBack] * 3 + [Stop]
+
+
+def test_the_worst_alarm_decides() -> None:
+    alarms = [Alarm(limits.CHECKERBOARD, 1, 1.2), Alarm(limits.NOT_FINITE, 1, 1.0)]
+    decision = Guard().decide(alarms, adversarial=True)
+    assert decision is not None
+    assert isinstance(decision[0], RollBack)
+    assert decision[1].limit is limits.NOT_FINITE
+
+
+def test_collapse_rebalances_and_what_only_a_person_can_cure_is_left_to_one() -> None:
+    guard = Guard()
+    rebalanced = guard.decide([Alarm(limits.LOST_DIVERSITY, 1, 0.3)], adversarial=True)
+    assert rebalanced is not None
+    assert isinstance(rebalanced[0], Rebalance)
+    assert guard.decide([Alarm(limits.DRIFT, 1, 3.0)], adversarial=True) is None
+    assert guard.decide([Alarm(limits.CHECKERBOARD, 1, 1.2)], adversarial=False) is None
+    assert guard.decide([], adversarial=True) is None
+
+
+def test_every_limit_explains_itself() -> None:
+    assert len({limit.name for limit in LIMITS}) == len(LIMITS)
+    for limit in LIMITS:
+        assert (limit.most is None) != (limit.least is None)
+        assert limit.meaning.endswith(".")
+        assert len(limit.remedy) > 30
+        assert len(limit.why) > 10 or limit is limits.NOT_FINITE

@@ -1,0 +1,163 @@
+"""The commands beside training: looking at degradations, learning them from examples, measuring, importing option files."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+if TYPE_CHECKING:
+    pass
+
+Folder = click.Path(path_type=Path)
+DEGRADATION = click.option(
+    "--degradation", default="mild", show_default=True, help="A preset's name, or a file that imitate or learn wrote."
+)
+OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace OUT where it exists.")
+
+
+@click.command()
+@click.argument("photos", type=Folder, nargs=-1, required=True)
+@DEGRADATION
+@click.option("--scale", type=click.Choice(["1", "2", "4", "8"]), default="4", show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--rows", type=click.IntRange(1, 40), default=4, show_default=True, help="Pictures on the sheet.")
+@click.option("-o", "--out", type=Folder, default="preview.png", show_default=True)
+@OVERWRITE
+def preview(
+    photos: tuple[Path, ...], degradation: str, scale: str, seed: int, rows: int, out: Path, overwrite: bool
+) -> None:
+    """Draw a sheet of what a network would learn from: originals, degraded several times, and what was drawn."""
+    from upscale.image import to_float
+    from upscale_training.data.held_out import spread
+    from upscale_training.data.pictures import list_pictures, read_picture
+    from upscale_training.degrade.files import preset_of
+    from upscale_training.preview import contact_sheet
+
+    _check(out, overwrite)
+    chosen = preset_of(degradation)(int(scale))
+    entries = spread(list_pictures(photos, 64), rows)
+    pictures = [(entry.path.name, to_float(read_picture(entry.path))) for entry in entries]
+    _write_picture(out, contact_sheet(pictures, chosen, int(scale), seed))
+
+
+@click.command()
+@click.argument("examples", type=Folder)
+@click.option("-o", "--out", type=Folder, default="degradation.py", show_default=True, help="Python file to write.")
+@OVERWRITE
+def imitate(examples: Path, out: Path, overwrite: bool) -> None:
+    """Estimate what spoiled the pictures in EXAMPLES and write a degradation that does the same."""
+    from upscale_training.imitate.look import look_at
+    from upscale_training.imitate.recipe import recipe_text, summary
+
+    _check(out, overwrite)
+    found = look_at(examples)
+    click.echo(summary(found))
+    _write_text(out, recipe_text(found, examples))
+    click.echo(f"upscale-train: wrote {out}; use it with --degradation {out}", err=True)
+
+
+@click.command()
+@click.option("--model", required=True, help='A name, a file, or "bicubic".')
+@click.option("--pairs", type=Folder, help="A folder with lr/ and hr/.")
+@click.option("--hr", type=Folder, help="A folder of originals, which --degradation spoils.")
+@DEGRADATION
+@click.option("--scale", type=click.IntRange(1), help="For bicubic with --hr.")
+@click.option("--metric", "metrics", multiple=True, help="Only these: psnr_y, lpips_alex, … [default: all]")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--precision", type=click.Choice(["fp32", "auto"]), default="fp32", show_default=True)
+@click.option("--sheet", type=Folder, help="Also write a picture sheet.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def evaluate(
+    model: str,
+    pairs: Path | None,
+    hr: Path | None,
+    degradation: str,
+    scale: int | None,
+    metrics: tuple[str, ...],
+    device: str,
+    precision: Literal["fp32", "auto"],
+    sheet: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure a model on pictures with their originals: PSNR, SSIM, LPIPS, DISTS, NIQE."""
+    from upscale_training import evaluate as measuring
+    from upscale_training.degrade.files import preset_of
+    from upscale_training.metrics.suite import METRICS
+
+    if unknown := [name for name in metrics if name not in METRICS]:
+        raise click.BadParameter(f"{unknown[0]} is none of {', '.join(METRICS)}", param_hint="--metric")
+    collected = measuring.Sheet() if sheet else None
+    report = measuring.evaluate_command(
+        model,
+        pairs=pairs,
+        hr=hr,
+        preset=preset_of(degradation) if hr else None,
+        scale=scale,
+        device=device,
+        precision=precision,
+        metrics=[name for name in METRICS if name in metrics] or METRICS,
+        watch=collected,
+    )
+    for warning in report.warnings:
+        click.echo(f"upscale-train: warning: {warning}", err=True)
+    click.echo(measuring.to_json(report) if as_json else measuring.to_table(report))
+    if sheet and collected:
+        with _writing(sheet):
+            collected.save(sheet)
+
+
+@click.command("import-options")
+@click.argument("file", type=Folder)
+@click.option("-o", "--out", type=Folder, default="recipe.py", show_default=True)
+@OVERWRITE
+def import_options(file: Path, out: Path, overwrite: bool) -> None:
+    """Turn a BasicSR or Real-ESRGAN option file (YAML) into a recipe."""
+    from upscale_training.options_file import recipe_from_options
+
+    _check(out, overwrite)
+    text, notes = recipe_from_options(file)
+    _write_text(out, text)
+    for note in notes:
+        click.echo(f"upscale-train: note: {note}", err=True)
+    click.echo(
+        f"upscale-train: wrote {out}; train with `upscale-train run {out} --data PHOTOS/ -o runs/{out.stem}`", err=True
+    )
+
+
+@click.command()
+@click.argument("run", type=Folder)
+def report(run: Path) -> None:
+    """Write RUN/report.html anew from the run's log and pictures."""
+    from upscale_training.report.html import write_report
+
+    click.echo(write_report(run))
+
+
+def _check(out: Path, overwrite: bool) -> None:
+    from upscale.errors import OutputError
+
+    if out.exists() and not overwrite:
+        raise OutputError(f"{out} exists; --overwrite replaces it")
+
+
+def _writing(out: Path) -> Any:
+    from upscale_training.run_folder import writing
+
+    return writing(out)
+
+
+def _write_text(out: Path, text: str) -> None:
+    from upscale.files import replacing
+
+    with _writing(out), replacing(out) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _write_picture(out: Path, picture: Any) -> None:
+    from PIL import Image
+
+    from upscale.files import replacing
+
+    with _writing(out), replacing(out) as temporary:
+        Image.fromarray(picture).save(temporary)
+    click.echo(f"upscale-train: wrote {out}", err=True)

@@ -1,0 +1,39 @@
+"""Degradations by name or from files: presets, Python files with a function `degradation(scale)`."""
+
+import importlib.util
+from pathlib import Path
+
+from upscale_training.degrade import Preset
+from upscale_training.degrade.presets import PRESETS
+from upscale_training.errors import RecipeError
+
+
+def preset_of(name: str) -> Preset:
+    """A preset's name, or the path of a .py file (as `upscale-train imitate` writes) → scale → degradation.
+
+    Raises RecipeError, naming the known presets.
+    """
+    if name in PRESETS:
+        return PRESETS[name]
+    path = Path(name)
+    if path.suffix == ".py":
+        return from_script(path)
+    raise RecipeError(f"--degradation {name}: no such preset or file; the presets are {', '.join(PRESETS)}")
+
+
+def from_script(path: Path) -> Preset:
+    """The function `degradation` of a Python file. Raises RecipeError for whatever is wrong in it."""
+    if not path.is_file():
+        raise RecipeError(f"{path}: no such file; `upscale-train imitate EXAMPLES/` writes one")
+    spec = importlib.util.spec_from_file_location(f"upscale_degradation_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # a person's own program: anything may happen in it
+        raise RecipeError(f"{path}: {type(error).__name__}: {error}") from error
+    found = getattr(module, "degradation", None)
+    if not callable(found):
+        raise RecipeError(f"{path}: has no function degradation(scale)")
+    return found  # pyright: ignore[reportReturnType]

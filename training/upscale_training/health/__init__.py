@@ -1,0 +1,1 @@
+"""Health of the game: measures, limits, alarms, and what a guard decides."""

@@ -1,0 +1,91 @@
+"""Decides what is to be done about alarms: gently first, then a roll back, and at last an end with a reason."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from upscale_training.health import limits
+from upscale_training.health.limits import Limit
+from upscale_training.health.watch import Alarm
+
+MOST_ROLLBACKS = 3
+_GENTLE = 3
+"""So many gentle measures for one alarm; then a roll back."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlowDiscriminator:
+    """It does not learn for `pause` steps, while the generator does; then with its learning rate multiplied by `factor`."""
+
+    factor: float
+    pause: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rebalance:
+    """The adversary's weight is lowered until its pull on the output is `most` times that of all other terms, and to a half at
+    least (gradient norms as in VQGAN's adaptive weight, Esser et al. 2021, arXiv:2012.09841, section 3.2)."""
+
+    most: float
+
+
+@dataclass(frozen=True, slots=True)
+class RollBack:
+    """Back to the last healthy checkpoint; all learning rates are multiplied by `slower` from there on."""
+
+    slower: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The run cannot be rescued."""
+
+
+Action = SlowDiscriminator | Rebalance | RollBack | Stop
+
+_SEVERE: tuple[Limit, ...] = (limits.NOT_FINITE, limits.CONSTANT, limits.LOSS_EXPLODES, limits.WORSE)
+_ADVERSARYS: tuple[Limit, ...] = (limits.LOST_DIVERSITY, limits.CHECKERBOARD, limits.MEMORIZING)
+
+
+class Guard:
+    """Remembers what was tried. `decide` may be called after every look; without new alarms it does nothing."""
+
+    def __init__(self) -> None:
+        self._gentle: dict[str, int] = {}
+        self._rollbacks = 0
+
+    def decide(self, alarms: Sequence[Alarm], adversarial: bool) -> tuple[Action, Alarm] | None:
+        """The one measure for the worst of these alarms, and that alarm; `adversarial`: an adversary plays."""
+        if not alarms:
+            return None
+        alarm = min(alarms, key=_rank)
+        if alarm.limit in _SEVERE:
+            return self._back(), alarm
+        if not adversarial or alarm.limit in (limits.DRIFT, limits.STEPS_SKIPPED, limits.GENERATOR_WINS):
+            return None  # only a person can change what causes it
+        tried = self._gentle[alarm.name] = self._gentle.get(alarm.name, 0) + 1
+        if tried > _GENTLE:
+            return self._back(), alarm
+        if alarm.limit in _ADVERSARYS:
+            return Rebalance(0.25), alarm
+        return SlowDiscriminator(0.1, 50), alarm
+
+    def to_state(self) -> dict[str, Any]:
+        """Plain values for a checkpoint."""
+        return {"gentle": self._gentle, "rollbacks": self._rollbacks}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "Guard":
+        """What `to_state` gave."""
+        guard = cls()
+        guard._gentle, guard._rollbacks = dict(state["gentle"]), state["rollbacks"]
+        return guard
+
+    def _back(self) -> Action:
+        """A third of the learning rates each time: three roll backs are a factor of 27, which no schedule needs."""
+        self._rollbacks += 1
+        return RollBack(1 / 3) if self._rollbacks <= MOST_ROLLBACKS else Stop()
+
+
+def _rank(alarm: Alarm) -> int:
+    return _SEVERE.index(alarm.limit) if alarm.limit in _SEVERE else len(_SEVERE)

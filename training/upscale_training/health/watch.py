@@ -1,0 +1,153 @@
+"""Looks at the log's lines as they come and raises alarms, each once until what it is about is well again."""
+
+import math
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, cast
+
+from upscale_training.health import limits
+from upscale_training.health.limits import LIMITS, Limit
+
+_WARM_UP = 3
+"""Step lines of a stage that are seen, but not judged: a new game begins with large losses and an untrained discriminator."""
+
+_HISTORY = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """A limit that was crossed long enough, and by what."""
+
+    limit: Limit
+    step: int
+    value: float
+
+    @property
+    def name(self) -> str:
+        return self.limit.name
+
+
+class Watch:
+    """What has been seen of a stage. `active`: names of alarms whose cause has not gone away."""
+
+    def __init__(self) -> None:
+        self.active: set[str] = set()
+        self._crossed: dict[str, int] = {}
+        self._seen = 0
+        self._best_loss = math.inf
+        self._best: dict[str, float] = {}
+        self._pulls: deque[float] = deque(maxlen=_HISTORY)
+
+    @property
+    def healthy(self) -> bool:
+        """Nothing is over its limit, not even for the first time."""
+        return not self.active and not any(self._crossed.values())
+
+    def observe(self, line: Mapping[str, Any]) -> list[Alarm]:
+        """Alarms that this line of the log raises: "step" and "validation" lines are looked at, others are not."""
+        match line["kind"]:
+            case "step":
+                self._seen += 1
+                values = dict(self._of_step(line)) if self._seen > _WARM_UP else dict[Limit, float]()
+                self._learn(line)
+            case "validation":
+                values = dict(self._of_pictures(line))
+            case _:
+                return []
+        return [alarm for limit, value in values.items() if (alarm := self._judged(limit, value, int(line["step"])))]
+
+    def acted(self, name: str) -> None:
+        """Something was done about an alarm: it is raised again when its cause stays for as long as the first time."""
+        self.active.discard(name)
+        self._crossed[name] = 0
+
+    def to_state(self) -> dict[str, Any]:
+        """Plain values for a checkpoint."""
+        return {
+            "active": sorted(self.active),
+            "crossed": self._crossed,
+            "seen": self._seen,
+            "best_loss": self._best_loss,
+            "best": self._best,
+            "pulls": list(self._pulls),
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "Watch":
+        """What `to_state` gave."""
+        watch = cls()
+        watch.active, watch._crossed = set(state["active"]), dict(state["crossed"])
+        watch._seen, watch._best_loss, watch._best = state["seen"], state["best_loss"], dict(state["best"])
+        watch._pulls.extend(state["pulls"])
+        return watch
+
+    def _judged(self, limit: Limit, value: float, step: int) -> Alarm | None:
+        if not limit.crossed(value):
+            self._crossed[limit.name] = 0
+            self.active.discard(limit.name)
+            return None
+        self._crossed[limit.name] = self._crossed.get(limit.name, 0) + 1
+        if self._crossed[limit.name] < limit.patience or limit.name in self.active:
+            return None
+        self.active.add(limit.name)
+        return Alarm(limit, step, value)
+
+    def _of_step(self, line: Mapping[str, Any]) -> Iterator[tuple[Limit, float]]:
+        game, losses, pulls = (_numbers(line.get(group)) for group in ("game", "losses", "gradients"))
+        if {"real", "fake"} <= game.keys() and not game.get("paused"):
+            right = (game["real"] + game["fake"]) / 2
+            yield limits.DISCRIMINATOR_WINS, right
+            yield limits.GENERATOR_WINS, right
+        if "adversary" in pulls and len(self._pulls) >= _WARM_UP:
+            yield limits.NO_ADVERSARIAL_GRADIENT, pulls["adversary"] / max(median(self._pulls), 1e-30)
+        if {"held_out", "real"} <= game.keys():
+            yield limits.MEMORIZING, game["real"] - game["held_out"]
+        if "total" in losses and self._best_loss > 0:
+            yield limits.LOSS_EXPLODES, losses["total"] / self._best_loss
+        yield limits.STEPS_SKIPPED, float(line.get("skipped_share") or 0.0)
+
+    def _learn(self, line: Mapping[str, Any]) -> None:
+        """What later lines are compared with."""
+        total = _numbers(line.get("losses")).get("total", math.inf)
+        if total > 0:
+            self._best_loss = min(self._best_loss, total)
+        pull = _numbers(line.get("gradients")).get("adversary")
+        if pull is not None and math.isfinite(pull):
+            self._pulls.append(pull)
+
+    def _of_pictures(self, line: Mapping[str, Any]) -> Iterator[tuple[Limit, float]]:
+        metrics, health = _numbers(line.get("metrics")), cast("Mapping[str, Any]", line.get("health") or {})
+        yield limits.NOT_FINITE, float(health.get("finite") is False)
+        yield limits.CONSTANT, _number(health.get("constant"))
+        yield limits.CHECKERBOARD, _number(health.get("checkerboard"))
+        yield limits.DRIFT, max((abs(_number(shift)) for shift in health.get("drift") or ()), default=math.nan)
+        if line.get("adversarial"):  # who learns from pixels alone is smoother than the truth, and rightly so
+            yield limits.LOST_DIVERSITY, _number(health.get("diversity"))
+        yield limits.WORSE, self._worse(metrics)
+
+    def _worse(self, metrics: Mapping[str, float]) -> float:
+        """How many times as far from the truth as at the best validation of the stage: by LPIPS, else by PSNR, of which 3 dB
+        count as 1.25 times."""
+        ratios = list[float]()
+        if (lpips := metrics.get("lpips_alex")) is not None:
+            best = self._best["lpips_alex"] = min(lpips, self._best.get("lpips_alex", lpips))
+            ratios.append(lpips / max(best, 1e-6))
+        elif (psnr := metrics.get("psnr_y")) is not None:
+            best = self._best["psnr_y"] = max(psnr, self._best.get("psnr_y", psnr))
+            ratios.append(1.25 ** ((best - psnr) / 3))
+        return ratios[0] if ratios else math.nan
+
+
+def _numbers(values: Any) -> dict[str, float]:
+    """The entries that are numbers; a loss that is none counts as infinite."""
+    found = cast("Mapping[str, Any]", values or {})
+    return {name: _number(value) for name, value in found.items() if isinstance(value, int | float)}
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+__all__ = ["LIMITS", "Alarm", "Watch"]
