@@ -19,7 +19,7 @@ def step(number: int, real: float = 0.7, fake: float = 0.7, total: float = 1.0, 
         "losses": {"total": total},
         "game": {"real": real, "fake": fake},
         "gradients": {"adversary": pull, "l1": 1.0},
-        "skipped_share": 0.0,
+        "skipped": 0.0,
     }
 
 
@@ -84,7 +84,7 @@ def test_memorizing_and_skipping() -> None:
     lines = many(10)
     for line in lines:
         line["game"]["held_out"] = 0.3
-        line["skipped_share"] = 0.5
+        line["skipped"] = 0.5
     assert names(watch, lines) == ["steps are skipped", "discriminator memorizes"]
 
 

@@ -133,7 +133,7 @@ def test_healthy_and_collapsed_runs_have_different_panels() -> None:
         "Diversity",
         "Checkerboard",
     }
-    assert "weight" in collapsed["Diversity"].sentence
+    assert "collapsed" in collapsed["Diversity"].sentence
 
 
 def test_without_an_adversary_low_diversity_is_no_fault() -> None:

@@ -11,9 +11,8 @@ from upscale.spec import ModelSpec
 from upscale_training.adversary import AdversaryRecipe
 from upscale_training.adversary.patch import PatchDiscriminator
 from upscale_training.degrade.presets import PRESETS
-from upscale_training.distributed import Group
 from upscale_training.generator import arrays_of
-from upscale_training.players import Players, first_players
+from upscale_training.players import Ground, Players, first_players
 from upscale_training.recipe import Recipe, Stage
 from upscale_training.step import Pictures, train_step
 from upscale_training.terms import Pull, Ramp, Seen, Term
@@ -32,7 +31,7 @@ def recipe_of(*terms: Term, adversary: AdversaryRecipe | None = None, **changes:
 
 
 def players_of(recipe: Recipe) -> Players:
-    return first_players(recipe, CPU, Group())[0]
+    return first_players(recipe, Ground(CPU))[0]
 
 
 def pictures(count: int = 4, seed: int = 0) -> Pictures:

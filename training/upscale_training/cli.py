@@ -15,6 +15,7 @@ from upscale.errors import UpscaleError
 from upscale_training.cli_tools import DEGRADATION, evaluate, imitate, import_options, preview, report
 
 if TYPE_CHECKING:
+    from upscale_training.backbones import BackboneName
     from upscale_training.finetune import Losses
     from upscale_training.run import Order
 
@@ -50,6 +51,9 @@ RUN = _options(
     click.option("--batch", type=click.IntRange(1), help="Crops in a step."),
     click.option("--crop", type=click.IntRange(32), help="Side of the crops in pixels of the result."),
     click.option("--seed", type=click.IntRange(0), help="Decides on all chance."),
+    click.option(
+        "--backbone-file", "backbones", multiple=True, metavar="NAME=FILE", help="Weights, such as vgg19=vgg19.pth."
+    ),
     click.option("--pixel-only", is_flag=True, help="No terms that need a backbone's weights, no adversary."),
     click.option("--smoke", is_flag=True, help="A few small steps of every stage, to see that all works."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
@@ -130,7 +134,18 @@ def _order(recipe: Path, data: tuple[Path, ...], steps: int | None, options: dic
 
     changes = Changes(steps, **{key: options[key] for key in ("batch", "crop", "seed", "pixel_only", "smoke")})
     kept = {key: options[key] for key in ("out", "val", "device", "workers", "resume", "overwrite", "guard")}
-    return Order(recipe, data, changes=changes, **kept)
+    return Order(recipe, data, changes=changes, backbones=dict(map(_named, options["backbones"])), **kept)
+
+
+def _named(text: str) -> "tuple[BackboneName, Path]":
+    from upscale_training.backbones import BACKBONES
+
+    name, sign, file = text.partition("=")
+    if not sign or name not in BACKBONES:
+        raise click.BadParameter(
+            f"{text}: give NAME=FILE; the names are {', '.join(BACKBONES)}", param_hint="--backbone-file"
+        )
+    return name, Path(file)
 
 
 def _train(order: "Order") -> None:

@@ -20,6 +20,9 @@ from upscale_training.errors import RecipeError
 DENSE_GAIN = 0.1
 """ESRGAN's initialization: dense blocks begin near the identity (Wang et al. 2018, section 3.1)."""
 
+_LEAST = 0.05
+"""Share of a network's values below which what fits is an accident (biases of equal length), not an inheritance."""
+
 Arrays = dict[str, Floats]
 
 
@@ -74,9 +77,9 @@ def inherited(network: Network, parent: Checkpoint) -> Start:
     given = _rescaled(parent.spec, parent.arrays, spec)
     state = network.state_dict()
     taken = {key: value for key, value in given.items() if key in state and tuple(state[key].shape) == value.shape}
-    if not taken:
+    if sum(value.size for value in taken.values()) < _LEAST * sum(value.numel() for value in state.values()):
         raise RecipeError(
-            f"{parent.spec.name}: no layer has the shape of the recipe's network; give its features and blocks"
+            f"{parent.spec.name}: hardly a layer has the shape of the recipe's network; give its features and blocks"
         )
     network.load_state_dict({**state, **{key: torch.tensor(value) for key, value in taken.items()}})
     return Start(network, f"{spec.name}: {len(taken)} of {len(state)} parameters from {parent.spec.name}")

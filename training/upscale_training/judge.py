@@ -12,6 +12,7 @@ from upscale.image import from_float, to_float
 from upscale.nets import Network
 from upscale_training.data.held_out import Pair
 from upscale_training.data.samples import Bytes
+from upscale_training.degrade.resize import resized_to
 from upscale_training.metrics.suite import BETTER, Measure, MetricName
 
 DECIDING: tuple[MetricName, ...] = ("lpips_alex", "lpips_vgg", "dists", "psnr_y")
@@ -57,6 +58,16 @@ class Judge:
         shown = zip(self.pairs[: self._strips], results, strict=False)
         pictures = {pair.name: result for pair, result in shown}
         return Verdict({**metrics}, self._checkup(made, large, small), pictures, score if finite else float("inf"))
+
+    def bicubic(self, scale: int) -> dict[str, float]:
+        """What plain bicubic enlargement reaches on the same pictures."""
+        sizes = [(pair.hr.shape[0], pair.hr.shape[1]) for pair in self.pairs]
+        made = [
+            resized_to(to_float(pair.lr), size, "antialiased bicubic")
+            for pair, size in zip(self.pairs, sizes, strict=True)
+        ]
+        results = [from_float(one, np.uint8) for one in made]
+        return {name: self._mean(measure, results, scale) for name, measure in self._measures.items()}
 
     def reals(self, crop: int, device: torch.device) -> Tensor | None:
         """Crops of the truths, (N, 3, crop, crop), as a discriminator knows them; None where all pictures are smaller."""

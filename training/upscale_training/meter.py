@@ -21,22 +21,14 @@ class Meter:
             self._values[name].append(value)
 
     def take(self) -> dict[str, Any]:
-        """{"losses": {"l1": …}, "skipped": …}; "skipped" and other counts named in the log are sums. Begins anew."""
-        means: dict[str, Any] = {"skipped_share": _mean(self._values.get("skipped", []))}
+        """{"losses": {"l1": …}, "skipped": …}. Begins anew."""
+        means: dict[str, Any] = {}
         for name, values in self._values.items():
             numbers = _numbers(values)
-            total = math.fsum(numbers)
             place, dot, leaf = name.partition(".")
-            if not dot:
-                means[name] = total if name == "skipped" else total / len(numbers)
-            else:
-                means.setdefault(place, {})[leaf] = total / len(numbers)
+            (means.setdefault(place, {}) if dot else means)[leaf or place] = math.fsum(numbers) / len(numbers)
         self._values.clear()
         return means
-
-
-def _mean(values: list[float | Tensor]) -> float:
-    return math.fsum(map(float, values)) / max(1, len(values))
 
 
 def _numbers(values: list[float | Tensor]) -> list[float]:

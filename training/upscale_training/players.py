@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from upscale.nets import Network
-from upscale.spec import ModelSpec
 from upscale_training.adversary import Adversary
+from upscale_training.backbones import load_backbone
 from upscale_training.distributed import Group
 from upscale_training.generator import Ema, begun, fresh, grown
 from upscale_training.losses import prepare
+from upscale_training.losses.late import Load
 from upscale_training.precision import Arithmetic
-from upscale_training.recipe import Recipe, Stage
+from upscale_training.recipe import Recipe
 
 
 @dataclass(eq=False)
@@ -66,46 +67,44 @@ class Players:
         self.parts, self.slowed, self.factors = state["parts"], state["slowed"], dict(state["factors"])
 
 
-def first_players(recipe: Recipe, device: torch.device, group: Group) -> tuple[Players, str]:
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where players meet: a device, a group of processes, and what loads the backbones that terms look through."""
+
+    device: torch.device
+    group: Group = field(default_factory=Group)
+    load: Load = load_backbone
+
+
+def first_players(recipe: Recipe, ground: Ground) -> tuple[Players, str]:
     """Those of the first stage, and in words where the network comes from."""
-    stage = recipe.stages[0]
-    start = begun(recipe.spec_in(stage), recipe.start, recipe.seed)
-    return _assembled(recipe, stage, start.network, device, group), start.story
+    start = begun(recipe.spec_in(recipe.stages[0]), recipe.start, recipe.seed)
+    return _assembled(recipe, 0, start.network, ground), start.story
 
 
-def next_players(recipe: Recipe, index: int, before: Players, device: torch.device) -> Players:
+def next_players(recipe: Recipe, index: int, before: Players, ground: Ground) -> Players:
     """Those of stage `index`: the network goes on from the average that the stage before has reached, all else is new."""
-    stage = recipe.stages[index]
-    network = _continued(before.ema.network, recipe.spec_in(stage), recipe.seed + index)
-    players = _assembled(recipe, stage, network, device, before.group, recipe.seed + index)
-    return replace(players, parts=before.parts)
+    network = grown(before.ema.network, recipe.spec_in(recipe.stages[index]), recipe.seed + index)
+    return replace(_assembled(recipe, index, network, ground), parts=before.parts)
 
 
-def empty_players(recipe: Recipe, index: int, device: torch.device, group: Group) -> Players:
+def empty_players(recipe: Recipe, index: int, ground: Ground) -> Players:
     """Those of stage `index`, to be filled from a checkpoint."""
-    stage = recipe.stages[index]
-    network = fresh(recipe.spec_in(stage), recipe.seed)
-    return _assembled(recipe, stage, network, device, group, recipe.seed + index)
+    return _assembled(recipe, index, fresh(recipe.spec_in(recipe.stages[index]), recipe.seed), ground)
 
 
-def _continued(network: Network, spec: ModelSpec, seed: int) -> Network:
-    network = grown(network, spec, seed)
-    return network.train().requires_grad_()
-
-
-def _assembled(
-    recipe: Recipe, stage: Stage, network: Network, device: torch.device, group: Group, seed: int = 0
-) -> Players:
+def _assembled(recipe: Recipe, index: int, network: Network, ground: Ground) -> Players:
+    stage, device = recipe.stages[index], ground.device
     network.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    prepare(stage.terms, device)
-    adversary = Adversary(stage.adversary, device, seed) if stage.adversary is not None else None
+    prepare(stage.terms, device, ground.load)
+    adversary = None if stage.adversary is None else Adversary(stage.adversary, device, recipe.seed + index)
     return Players(
         network,
         Ema(network, recipe.ema),
         torch.optim.Adam(network.parameters(), lr=stage.learning_rate, betas=recipe.betas),
         Arithmetic(recipe.precision, device),
         adversary,
-        group,
+        ground.group,
         recipe.clip,
         compiled=torch.compile(network) if recipe.compile else None,
     )

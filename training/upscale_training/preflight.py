@@ -30,17 +30,16 @@ from upscale.errors import OutputError, UpscaleError
 from upscale.image import from_float, to_float
 from upscale.model import open_model
 from upscale.nets import build
-from upscale_training.adversary import Adversary, AdversaryRecipe
-from upscale_training.adversary.net import Discriminator
+from upscale_training.adversary import Adversary
 from upscale_training.backbones import Backbone, BackboneName, load_backbone
 from upscale_training.backbones.nets import parameter_shapes
 from upscale_training.data.pictures import CACHE_BYTES, Bad, Entry, Listing, Reader, read_picture
 from upscale_training.data.samples import Cut, Samples
-from upscale_training.distributed import Group
 from upscale_training.errors import DataError, RecipeError
 from upscale_training.generator import fresh, inherited, outputs_of
 from upscale_training.losses import Late
-from upscale_training.players import Players, first_players
+from upscale_training.losses.late import Load
+from upscale_training.players import Ground, Players, first_players
 from upscale_training.precision import chosen
 from upscale_training.recipe import Recipe, Stage
 from upscale_training.step import Pictures, train_step
@@ -55,13 +54,16 @@ WORN = 300
 steps of 48 crops of 256 pixels, from 3,450 pictures of 2.8 megapixels."""
 BITS_APART, LEVELS_APART = 40, 6.0
 """Twins differ in no more of 256 bits and, on the mean, levels of their 17×16 thumbnails."""
-SHARE = 0.85
-"""Of the free memory, how much a run may plan with: the arithmetic library's own buffers are in no estimate."""
+SPARE = 1.4
+"""How much more than its tensors a step takes on a CPU: 1.2 to 1.5 times was measured, the arithmetic library's own copies."""
+SHARE = 0.9
+"""Of the free memory, how much a run may plan with: others want some too."""
 
 _WIDE, _HIGH = 17, 16
 _GRAY_LEVELS = 3
 _JPEG = b"\xff\xd8"
-_FIXED = 16  # bytes for each of the generator's parameters: itself, its average, Adam's two moments
+_GENERATOR, _CRITIC = 20, 16
+"""Bytes for each parameter: itself, its gradient, Adam's two moments, and the generator's average."""
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -91,36 +93,46 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Bytes of memory of a step: `fixed`, and `each` for every crop of a micro-batch."""
+    """Bytes of memory of a step: `fixed`, and `each` for every crop of a micro-batch; `stored`: of a checkpoint."""
 
     fixed: int
     each: int
+    stored: int = 0
 
     def total(self, crops: int) -> int:
         return self.fixed + crops * self.each
 
 
 def preflight(
-    order: "Order", recipe: Recipe, found: "Found", device: torch.device, world: int = 1, trial: bool = False
+    order: "Order",
+    recipe: Recipe,
+    found: "Found",
+    device: torch.device,
+    world: int = 1,
+    trial: bool = False,
+    load: Load = load_backbone,
 ) -> Findings:
-    """`world`: processes that share each batch. `trial`: take two steps of every stage and say how long the run will take.
+    """`world`: processes that share each batch. `trial`: take two steps of every stage and say how long the run
+    will take. `load`: what finds backbones (Ground.load).
 
     Raises RecipeError, DataError, BackboneMissingError, ModelError and OutputError with the remedy.
     """
     facts, warnings = list[str](), list[str]()
     _check_settings(recipe, world)
-    _check_weights(recipe)
+    _check_weights(recipe, load)
     warnings += start_warnings(recipe)
     train, noticed = checked(found.train, found.held_out)
     warnings += noticed
     facts += _views(recipe, train, warnings)
     making = _sample_seconds(recipe, train)
-    parts, needed = _cut(recipe, device, world, train, facts, warnings)
-    facts.append(_disk(order.out, recipe, warnings))
+    needs = [memory_need(recipe, stage) for stage in recipe.stages]
+    parts, needed = _cut(recipe, needs, device, world, train, facts, warnings)
+    facts.append(_disk(order.out, recipe, max(need.stored for need in needs), warnings))
     seconds = None
     if trial:
         seconds = sum(
-            _step_seconds(recipe, index, device, parts[index]) * one.steps for index, one in enumerate(recipe.stages)
+            _step_seconds(recipe, index, Ground(device, load=load), parts[index]) * one.steps
+            for index, one in enumerate(recipe.stages)
         )
         alone = device.type == "cpu" and not order.workers
         seconds += sum(making * one.batch * one.steps for one in recipe.stages) if alone else 0.0
@@ -274,15 +286,15 @@ def _check_settings(recipe: Recipe, world: int) -> None:
             )
 
 
-def _check_weights(recipe: Recipe) -> None:
+def _check_weights(recipe: Recipe, load: Load) -> None:
     """Everything that stages will ask for, also in hours, is here. Raises BackboneMissingError, ModelError."""
     late = [term.loss for stage in recipe.stages for term in stage.terms if isinstance(term.loss, Late)]
     for name in {loss.backbone: None for loss in late}:
         if name is not None:
-            load_backbone(cast("BackboneName", name))
+            load(cast("BackboneName", name))
     for loss in late:
         if loss.backbone is None:
-            loss.make(load_backbone)
+            loss.make(load)
 
 
 def start_warnings(recipe: Recipe) -> list[str]:
@@ -331,20 +343,16 @@ def _sample_seconds(recipe: Recipe, train: Listing) -> float:
 def memory_need(recipe: Recipe, stage: Stage) -> Need:
     """What a step of `stage` needs, by taking it with tensors that have sizes and no content. Raises RecipeError where the parts
     of the stage do not fit together. The arithmetic is the recipe's; `auto` counts as the CPU's."""
-    one, two = (_Rehearsal(recipe, stage, crops).peak for crops in (1, 2))
-    spec = recipe.spec_in(stage)
-    with FakeTensorMode():
-        parameters = sum(value.numel() for value in build(spec).parameters())
-        critic = _size(stage.adversary.net()) if stage.adversary else 0
+    rehearsal = _Rehearsal(recipe, stage)
+    parameters, critic = _size(rehearsal.network), _size(rehearsal.adversary.net) if rehearsal.adversary else 0
     backbones = {term.loss.backbone for term in stage.terms if isinstance(term.loss, Late)}
-    eyes = sum(
-        4 * math.prod(shape)
-        for name in backbones
-        if name
-        for shape in parameter_shapes(cast("BackboneName", name)).values()
-    )
-    fixed = _FIXED * parameters + 16 * critic + eyes + 2 * one - two
-    return Need(max(0, fixed), max(1, two - one))
+    eyes = sum(_weights(cast("BackboneName", name)) for name in backbones if name is not None)
+    fixed = _GENERATOR * parameters + _CRITIC * critic + eyes
+    return Need(int(SPARE * fixed), int(SPARE * rehearsal.peak), 16 * parameters + 12 * critic)
+
+
+def _weights(name: BackboneName) -> int:
+    return sum(4 * math.prod(shape) for shape in parameter_shapes(name).values())
 
 
 def _size(net: nn.Module) -> int:
@@ -380,30 +388,30 @@ class _Ledger(TorchDispatchMode):
 
 
 class _Rehearsal:
-    """A step of `crops` crops as step.py takes it, without numbers. `peak`: most bytes at once, without what always lies there."""
+    """A step of one crop as step.py takes it, without numbers. `peak`: most bytes at once, without what always lies there."""
 
-    def __init__(self, recipe: Recipe, stage: Stage, crops: int) -> None:
+    def __init__(self, recipe: Recipe, stage: Stage) -> None:
         spec, kind = recipe.spec_in(stage), _TYPES.get(chosen(recipe.precision, torch.device("cpu")))
+        self.network = build(spec)
+        self.adversary = Adversary(stage.adversary) if stage.adversary else None
         with FakeTensorMode(allow_non_fake_inputs=True):
-            self._network = build(spec)
-            self._adversary = _rehearsing(stage.adversary) if stage.adversary else None
             self._terms = [_hollow(term) for term in stage.terms]
             with _Ledger() as ledger, torch.autocast("cpu", kind, enabled=kind is not None):
-                hr = torch.empty(crops, 3, stage.crop, stage.crop)
-                lr = torch.empty(crops, 3, stage.crop // spec.scale, stage.crop // spec.scale)
+                hr = torch.empty(1, 3, stage.crop, stage.crop)
+                lr = torch.empty(1, 3, stage.crop // spec.scale, stage.crop // spec.scale)
                 self._taken(stage, lr, hr, lr if stage.with_clean else None)
         self.peak = ledger.peak
 
     def _taken(self, stage: Stage, lr: Tensor, hr: Tensor, clean: Tensor | None) -> None:
         features = list[Tensor]()
-        hooks = outputs_of(self._network, stage.feature_layers, features)
-        outputs = [self._network(lr), *features]
+        hooks = outputs_of(self.network, stage.feature_layers, features)
+        outputs = [self.network(lr), *features]
         for hook in hooks:
             hook.remove()
         leaves = [one.detach().float().requires_grad_() for one in outputs]
-        seen = Seen(lr, hr, leaves[0], clean, self._network, self._adversary, leaves[1:])
+        seen = Seen(lr, hr, leaves[0], clean, self.network, self.adversary, leaves[1:])
         sums = [torch.zeros_like(leaf) for leaf in leaves]
-        adversary = self._adversary
+        adversary = self.adversary
         game = [Term("adversary", 1.0, partial(adversary.generator_loss, step=0))] if adversary else []
         for term in (*self._terms, *game):
             with _tolerant(term):
@@ -414,15 +422,6 @@ class _Rehearsal:
         if adversary is not None:
             adversary.begin(0)
             adversary.backward(made, hr)
-
-
-def _rehearsing(recipe: AdversaryRecipe) -> Adversary:
-    def made() -> Discriminator:
-        net = recipe.net()
-        net.to = lambda *_args, **_kwargs: net  # tensors without content cannot be moved, and need not
-        return net
-
-    return Adversary(replace(recipe, net=made))
 
 
 @contextlib.contextmanager
@@ -448,15 +447,21 @@ def _empty_backbone(name: BackboneName) -> Backbone:
 
 
 def _cut(
-    recipe: Recipe, device: torch.device, world: int, train: Listing, facts: list[str], warnings: list[str]
+    recipe: Recipe,
+    needs: Sequence[Need],
+    device: torch.device,
+    world: int,
+    train: Listing,
+    facts: list[str],
+    warnings: list[str],
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """For each stage, into how many micro-batches a process cuts its batch so that it fits, and the bytes for one of them."""
     free = int(SHARE * free_bytes(str(device)))
     if device.type != "cuda":
         free -= min(CACHE_BYTES, 3 * train.pixels)
     parts, needed = list[int](), list[int]()
-    for stage in recipe.stages:
-        need, batch = memory_need(recipe, stage), stage.batch // world
+    for stage, need in zip(recipe.stages, needs, strict=True):
+        batch = stage.batch // world
         if need.total(1) > free:
             raise RecipeError(
                 f"stage {stage.name}: one crop of {stage.crop} pixels needs {_gigabytes(need.total(1))} of memory, and"
@@ -480,14 +485,8 @@ def _cut(
 # Disk and time
 
 
-def _disk(out: Path, recipe: Recipe, warnings: list[str]) -> str:
+def _disk(out: Path, recipe: Recipe, checkpoint: int, warnings: list[str]) -> str:
     """What the run's folder will take. Raises OutputError where not even one checkpoint has room."""
-    with FakeTensorMode():
-        sizes = [
-            16 * _size(build(recipe.spec_in(stage))) + (12 * _size(stage.adversary.net()) if stage.adversary else 0)
-            for stage in recipe.stages
-        ]
-    checkpoint = max(sizes)
     strips = recipe.steps // recipe.validate_every * 4 * 200_000
     whole = (recipe.keep + 2) * checkpoint + strips
     place = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
@@ -501,14 +500,14 @@ def _disk(out: Path, recipe: Recipe, warnings: list[str]) -> str:
     return f"about {_gigabytes(whole)} on the disk, {_gigabytes(checkpoint)} for a checkpoint"
 
 
-def _step_seconds(recipe: Recipe, index: int, device: torch.device, parts: int) -> float:
+def _step_seconds(recipe: Recipe, index: int, ground: Ground, parts: int) -> float:
     """Seconds of a step of stage `index`: the second of two. On a CPU of one crop, times the batch."""
     stage = replace(recipe.stages[index], steps=2)
-    crops = 1 if device.type == "cpu" else stage.batch
+    crops = 1 if ground.device.type == "cpu" else stage.batch
     alone = replace(recipe, stages=(stage,), network=recipe.spec_in(stage), start=None, compile=False)
-    players, _ = first_players(alone, device, Group())
+    players, _ = first_players(alone, ground)
     players.parts = min(parts, crops)
-    pictures = _noise(stage, alone.network.scale, crops, device)
+    pictures = _noise(stage, alone.network.scale, crops, ground.device)
     seconds = 0.0
     for step in range(2):
         begin = time.perf_counter()

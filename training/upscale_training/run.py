@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from upscale.engines.machine import accelerator
+from upscale_training.backbones import Backbone, BackboneName, load_backbone
 from upscale_training.changes import Changes, changed
 from upscale_training.data.held_out import pairs, split
 from upscale_training.data.pictures import Listing, list_pictures
@@ -24,6 +25,7 @@ from upscale_training.errors import RecipeError
 from upscale_training.health.pictures import Checkup
 from upscale_training.judge import Judge
 from upscale_training.metrics.suite import MetricName, open_metrics
+from upscale_training.players import Ground
 from upscale_training.precision import chosen
 from upscale_training.recipe import Recipe
 from upscale_training.report.html import write_report
@@ -57,6 +59,7 @@ class Order:
     resume: bool = False
     overwrite: bool = False
     guard: bool = True
+    backbones: Mapping[BackboneName, Path] = field(default_factory=dict["BackboneName", Path])
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,23 +133,26 @@ def _setting(
     listeners: Sequence[Tell],
     stop: Callable[[], bool],
 ) -> Setting:
-    judges = _Judges(recipe, found.held_out, folder, device)
+    judges = _Judges(recipe, found.held_out, folder, device, order.backbones)
     identity = {"network": recipe.network.to_json(), "pictures": found.train.digest(), "seed": str(recipe.seed)}
     notes = {"recipe": recipe.name, "pictures": found.train.digest(), "program": f"upscale {version('upscale')}"}
     return Setting(
-        device=device,
+        ground=Ground(device, group, partial(_load, order.backbones)),
         folder=folder,
         samples=partial(_make, order.recipe, order.changes, found.train),
         judge=judges.of,
         listeners=tuple(listeners),
         notes=notes,
-        about=_about(order, recipe, found, judges.missing, device),
+        about={**_about(order, recipe, found, judges.missing, device), "bicubic": judges.bicubic()},
         identity=identity,
         workers=_workers(order.workers, device),
         guard=order.guard,
-        group=group,
         stop=stop,
     )
+
+
+def _load(files: Mapping[BackboneName, Path], name: BackboneName) -> Backbone:
+    return load_backbone(name, files.get(name))
 
 
 def _make(script: Path, changes: Changes, listing: Listing, stage: int, seed: int) -> Callable[[], Samples]:
@@ -168,9 +174,21 @@ def samples_of(script: Path, changes: Changes, listing: Listing, index: int, see
 class _Judges:
     """One judge for each stage, since stages may differ in scale and degradation; the last one is kept."""
 
-    def __init__(self, recipe: Recipe, held_out: Listing, folder: RunFolder, device: torch.device) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        held_out: Listing,
+        folder: RunFolder,
+        device: torch.device,
+        files: Mapping[BackboneName, Path],
+    ) -> None:
         self._recipe, self._held_out, self._folder = recipe, held_out, folder
-        self._measures, self.missing = open_metrics(_QUICK if device.type == "cpu" else _QUICK + _SLOW, device)
+        self._measures, self.missing = open_metrics(_QUICK if device.type == "cpu" else _QUICK + _SLOW, device, files)
+
+    def bicubic(self) -> dict[str, float]:
+        """What bicubic reaches where the last stage is judged."""
+        last = len(self._recipe.stages) - 1
+        return self.of(last).bicubic(self._recipe.network.scale)
 
     def of(self, index: int) -> Judge:
         stage = self._recipe.stages[index]

@@ -17,7 +17,7 @@ from upscale_training.generator import checkpoint_of
 from upscale_training.health.guard import Action, Stop
 from upscale_training.judge import Judge, Verdict
 from upscale_training.meter import Meter
-from upscale_training.players import Players, empty_players, first_players, next_players
+from upscale_training.players import Ground, Players, empty_players, first_players, next_players
 from upscale_training.recipe import Recipe, Stage
 from upscale_training.rescue import Rescuer, RollBackError
 from upscale_training.run_folder import RunFolder, State, writing
@@ -39,7 +39,7 @@ class Setting:
     `identity`: what a resumed run must have in common with its beginning. `stop`: asked after each step whether to end.
     """
 
-    device: torch.device
+    ground: Ground
     folder: RunFolder
     samples: Callable[[int, int], Make]
     judge: Callable[[int], Judge]
@@ -49,7 +49,6 @@ class Setting:
     identity: dict[str, str] = field(default_factory=dict[str, str])
     workers: int = 0
     guard: bool = True
-    group: Group = field(default_factory=Group)
     stop: Callable[[], bool] = lambda: False
 
 
@@ -97,7 +96,7 @@ class Trainer:
         ):
             self._meter.add(self._step(stage, number - first, number, batch))
             self.number = number + 1
-            stops = self._group.agreed(self.setting.stop(), self.setting.device)
+            stops = self._group.agreed(self.setting.stop(), self._device)
             self._between(saves=stops or self.number == steps.stop)
             if stops:
                 return False
@@ -107,7 +106,7 @@ class Trainer:
         """One step; where memory runs short, again with smaller micro-batches, whose gradients add up to the same."""
         for bad in batch.bad:
             self._say("bad picture", path=str(bad.path), reason=bad.reason)
-        players, pictures = self.players, _on(self.setting.device, batch)
+        players, pictures = self.players, _on(self._device, batch)
         if players.adversary is not None:
             players.adversary.paused = self._rescuer.paused(number)
         while True:
@@ -171,10 +170,10 @@ class Trainer:
     def _enter(self, index: int) -> None:
         """Begins a stage: new optimizers, a new adversary, the network that the stage before has reached."""
         if self._players is None:
-            self._players, story = first_players(self.recipe, self.setting.device, self._group)
+            self._players, story = first_players(self.recipe, self.setting.ground)
             self._say("action", action="start", detail=story, reason="the recipe's")
         else:
-            self._players = next_players(self.recipe, index, self._players, self.setting.device)
+            self._players = next_players(self.recipe, index, self._players, self.setting.ground)
         self._at(index)
 
     def _at(self, index: int) -> None:
@@ -188,7 +187,7 @@ class Trainer:
         if "game" in facts and self._held_out is not None:
             facts["game"]["held_out"] = self._held_out
         stage = self.recipe.stages[self._stage].name
-        line = self._say("step", stage=stage, waiting=waiting, memory=_memory(self.setting.device), **facts)
+        line = self._say("step", stage=stage, waiting=waiting, memory=_memory(self._device), **facts)
         self._rescuer.observe(line, self._say)
 
     def _validate(self) -> None:
@@ -202,7 +201,7 @@ class Trainer:
         adversary = self.players.adversary
         line = {"metrics": verdict.metrics, "health": verdict.health, "pictures": pictures}
         self._rescuer.observe(self._say("validation", adversarial=adversary is not None, **line), self._say)
-        reals = self._judge.reals(self.recipe.stages[self._stage].crop, self.setting.device)
+        reals = self._judge.reals(self.recipe.stages[self._stage].crop, self._device)
         self._held_out = None if adversary is None or reals is None else adversary.held_out(reals)
         if self._best is None or verdict.score < self._best:
             self._best = verdict.score
@@ -239,7 +238,7 @@ class Trainer:
                 f"{self.setting.folder.path}: begun with another recipe or other pictures; choose another -o, or --overwrite"
             )
         self.number = state["number"]
-        self._players = empty_players(self.recipe, state["stage"], self.setting.device, self._group)
+        self._players = empty_players(self.recipe, state["stage"], self.setting.ground)
         self._at(state["stage"])
         self._players.load(state["players"])
         self._best, self._held_out = state["best"], state["held_out"]
@@ -268,7 +267,11 @@ class Trainer:
 
     @property
     def _group(self) -> Group:
-        return self.setting.group
+        return self.setting.ground.group
+
+    @property
+    def _device(self) -> torch.device:
+        return self.setting.ground.device
 
 
 def _on(device: torch.device, batch: Batch) -> Pictures:

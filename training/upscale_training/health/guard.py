@@ -82,9 +82,9 @@ class Guard:
         return guard
 
     def _back(self) -> Action:
-        """A third of the learning rates each time: three roll backs are a factor of 27, which no schedule needs."""
+        """A tenth of the learning rates each time: three roll backs are a factor of 1000, which cures any slip of a decimal."""
         self._rollbacks += 1
-        return RollBack(1 / 3) if self._rollbacks <= MOST_ROLLBACKS else Stop()
+        return RollBack(0.1) if self._rollbacks <= MOST_ROLLBACKS else Stop()
 
 
 def _rank(alarm: Alarm) -> int:

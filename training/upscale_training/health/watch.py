@@ -106,7 +106,7 @@ class Watch:
             yield limits.MEMORIZING, game["real"] - game["held_out"]
         if "total" in losses and self._best_loss > 0:
             yield limits.LOSS_EXPLODES, losses["total"] / self._best_loss
-        yield limits.STEPS_SKIPPED, float(line.get("skipped_share") or 0.0)
+        yield limits.STEPS_SKIPPED, float(line.get("skipped") or 0.0)
 
     def _learn(self, line: Mapping[str, Any]) -> None:
         """What later lines are compared with."""

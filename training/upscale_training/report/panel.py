@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+from upscale_training.health import limits
+from upscale_training.health.limits import Limit
 from upscale_training.report.log import Line, Records
 from upscale_training.report.views import Curve, curves, number
 from upscale_training.report.words import amount, share
@@ -152,6 +154,15 @@ def _largest(value: object) -> float:
 
 DIVERSITY = _checked("diversity")
 
+
+def _words(limit: Limit) -> str:
+    return f"{limit.meaning} {limit.remedy}"
+
+
+def _bound(value: float | None, otherwise: float) -> float:
+    return otherwise if value is None else value
+
+
 GAME = (
     Measure(
         "Balance of the game",
@@ -159,12 +170,10 @@ GAME = (
         "How often the discriminator is right, over real and made crops; 50 % is guessing.",
         0.0,
         1.0,
-        low=0.3,
-        high=0.97,
-        too_low="The discriminator is wrong more often than a coin: the generator fools it at will, and learns nothing from it. "
-        "Let it learn faster, or train it alone for a while.",
-        too_high="The discriminator sees through nearly everything: its gradient vanishes, or pulls at what no eye sees. "
-        "Lower its learning rate, add augmentation or a gradient penalty, or pause it.",
+        low=_bound(limits.GENERATOR_WINS.least, -math.inf),
+        high=_bound(limits.DISCRIMINATOR_WINS.most, math.inf),
+        too_low=_words(limits.GENERATOR_WINS),
+        too_high=_words(limits.DISCRIMINATOR_WINS),
         text=share,
     ),
     Measure(
@@ -173,10 +182,9 @@ GAME = (
         "The adversary's share of all terms' gradients at the generator's output.",
         0.0,
         1.0,
-        low=0.01,
+        low=0.001,
         high=0.9,
-        too_low="The adversary hardly moves the generator: its gradient has vanished, or its weight is too small to matter. "
-        "Slow the discriminator, or raise the adversary's weight.",
+        too_low="The adversary hardly moves the generator: its weight is too small to matter. Use weight=Pull(0.2).",
         too_high="The adversary outweighs all other terms: details will be invented rather than restored. Lower its weight.",
         text=share,
     ),
@@ -186,8 +194,8 @@ GAME = (
         "How much more often real training pictures are called real than held-out ones.",
         -0.1,
         0.6,
-        high=0.3,
-        too_high="The discriminator knows the training pictures by heart. Add pictures or augmentation, or take a smaller one.",
+        high=_bound(limits.MEMORIZING.most, math.inf),
+        too_high=_words(limits.MEMORIZING),
         text=share,
     ),
 )
@@ -200,9 +208,8 @@ PICTURES = (
         "Effective rank of deep features of what the network adds to bicubic, against the truth's.",
         0.0,
         1.5,
-        low=0.6,
-        too_low="The network draws the same texture everywhere: the game has collapsed. Go back to a healthy checkpoint and "
-        "lower the adversary's weight.",
+        low=_bound(limits.LOST_DIVERSITY.least, -math.inf),
+        too_low=_words(limits.LOST_DIVERSITY),
     ),
     Measure(
         "Checkerboard",
@@ -210,18 +217,17 @@ PICTURES = (
         "Spectral peaks at the up-sampling's periods, against the truth's.",
         0.9,
         1.15,
-        high=1.05,
-        too_high="A regular pattern lies over the pictures. Up-sample by nearest neighbor and convolution, or lower the "
-        "adversary's weight.",
+        high=_bound(limits.CHECKERBOARD.most, math.inf),
+        too_high=_words(limits.CHECKERBOARD),
     ),
     Measure(
         "Color drift",
         _checked("drift"),
         "Largest mean shift of a color channel, in 8-bit levels.",
         0.0,
-        6.0,
-        high=3.0,
-        too_high="Colors move away from the truth's. Add a low-frequency consistency term, or raise L1.",
+        4.0,
+        high=_bound(limits.DRIFT.most, math.inf),
+        too_high=_words(limits.DRIFT),
     ),
     Measure(
         "Skipped steps",
@@ -229,8 +235,8 @@ PICTURES = (
         "Share of the latest steps that were left out, since their gradients were not finite.",
         0.0,
         0.5,
-        high=0.1,
-        too_high="The numbers overflow. Lower the learning rate, clip gradients, or use bf16 or fp32 instead of fp16.",
+        high=_bound(limits.STEPS_SKIPPED.most, math.inf),
+        too_high=_words(limits.STEPS_SKIPPED),
         text=share,
     ),
 )
