@@ -19,12 +19,12 @@ from upscale_training.adversary.net import Discriminator
 from upscale_training.adversary.patch import PatchDiscriminator
 from upscale_training.adversary.penalties import gradient_penalty, r1, r2
 from upscale_training.adversary.projected import ProjectedDiscriminator
-from upscale_training.adversary.real import mixed_real
+from upscale_training.adversary.real import Taught, mixed_real
 from upscale_training.adversary.strided import StridedDiscriminator
 from upscale_training.adversary.thin import thin_unet
 from upscale_training.adversary.unet import UNetDiscriminator
 from upscale_training.backbones import random_backbone
-from upscale_training.errors import RunError
+from upscale_training.errors import RecipeError, RunError
 
 SIDE = 32
 SR = torch.rand(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
@@ -397,3 +397,16 @@ def test_r2_is_of_the_fakes_the_player_saw() -> None:
     assert torch.equal(torch.as_tensor(facts["r1"]), torch.as_tensor(facts["r2"]))
     facts = player(batch_free, penalties=(r1(every=1), r2(every=1))).step(SR * 0.1, HR, 0)
     assert facts["r1"] != facts["r2"]
+
+
+def test_a_teachers_pictures_count_as_real_for_their_share() -> None:
+    hr, lr = torch.full((64, 3, 16, 16), 2.0), torch.rand(64, 3, 4, 4)
+    taught = Taught("animevideov3", 0.25)
+    mixed = taught(lr, hr, None, torch.Generator().manual_seed(0))
+    replaced = (mixed != hr).flatten(1).any(1)
+    assert 6 <= int(replaced.sum()) <= 26
+    assert float(mixed[replaced].max()) <= 1.0
+    with pytest.raises(RecipeError, match="with_clean=True"):
+        Taught("animevideov3", clean=True)(lr, hr, None, torch.Generator())
+    with pytest.raises(RecipeError, match="enlarges less"):
+        taught(lr, torch.zeros(64, 3, 32, 32), None, torch.Generator())

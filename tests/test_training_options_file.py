@@ -21,8 +21,9 @@ from upscale_training.degrade.realesrgan import FIRST, SECOND, SecondOrder
 from upscale_training.degrade.sharpen import sharpen_target
 from upscale_training.errors import RecipeError
 from upscale_training.losses import Late
-from upscale_training.options_file import recipe_from_options, sharp_real, sharpened, sr_and_sharp
-from upscale_training.recipe import Recipe
+from upscale_training.losses.sharp import sharp_real, sharpened, sr_and_sharp
+from upscale_training.options_file import recipe_from_options
+from upscale_training.recipe import Decay, Recipe, rate_at
 from upscale_training.script import load_recipe
 from upscale_training.terms import sr_and_hr
 
@@ -267,7 +268,7 @@ def test_esrgans_own_file(imported: Through) -> None:
     assert isinstance(loss, Late)
     assert cast("partial[object]", loss.make).args[1] == {"conv5_4": 1.0}
     assert recipe.degradation is PRESETS["bicubic"]
-    assert (stage.crop, stage.decay, recipe.validate_every) == (128, "steps", 2500)
+    assert (stage.crop, stage.decay, recipe.validate_every) == (128, (0.5, 0.75, 0.875, 0.9375), 2500)
     assert any("datasets/LR is not read" in note and "imitate" in note for note in notes)
     assert "--data datasets/HR --val datasets/Set14/HR" in text
 
@@ -335,22 +336,43 @@ def test_several_gpus_make_one_batch(imported: Through) -> None:
     assert any("num_gpu 4: batch=48" in note for note in notes)
 
 
+def multi_step(gamma: float, *milestones: float) -> Options:
+    return {"type": "MultiStepLR", "milestones": list(milestones), "gamma": gamma}
+
+
 @pytest.mark.parametrize(
     ("scheduler", "decay", "said"),
     [
-        ({"type": "MultiStepLR", "milestones": [50000, 100000, 200000, 300000], "gamma": 0.5}, "cosine", "nearest"),
-        ({"type": "MultiStepLR", "milestones": [398000], "gamma": 0.5}, "constant", ""),
+        (multi_step(0.5, 50000, 100000, 200000, 300000), (0.125, 0.25, 0.5, 0.75), ""),
+        (multi_step(0.5, 398000, 400000, 500000), (0.995,), ""),
+        (multi_step(0.25, 300000, 100000), (0.25, 0.25, 0.75, 0.75), ""),
+        (
+            multi_step(0.1, 200000, 300000),
+            (0.5,) * 3 + (0.75,) * 4,
+            "times 0.1 at 50%, 75% of the steps; decay=(0.5, 0.5,",
+        ),
+        (multi_step(1e-30, 200000), (0.5,) * 20, "nearest"),
+        (multi_step(2, 200000), "constant", "times 2 at 50% of the steps; decay='constant' is the nearest"),
         ({"type": "CosineAnnealingRestartLR", "periods": [200000, 200000], "eta_min": 1e-7}, "cosine", "200000+200000"),
         ({"type": "Curious"}, "constant", "Curious is not known"),
     ],
 )
-def test_schedules(imported: Through, scheduler: Options, decay: str, said: str) -> None:
+def test_schedules(imported: Through, scheduler: Options, decay: Decay, said: str) -> None:
     options = realesrgan()
     options["train"] |= {"scheduler": scheduler}
     recipe, notes, _ = imported(options)
     assert recipe.stages[0].decay == decay
     about = [note for note in notes if note.startswith("train.scheduler")]
     assert (said in about[0]) if said else not about
+
+
+@pytest.mark.parametrize("gamma", [0.5, 0.25])
+def test_rates_fall_where_the_file_lets_them_fall(imported: Through, gamma: float) -> None:
+    options, milestones = realesrgan(), (100_001, 299_999)
+    options["train"] |= {"scheduler": multi_step(gamma, *milestones)}
+    stage = imported(options)[0].stages[0]
+    for step in (0, 100_000, 100_001, 299_998, 299_999, 399_999):
+        assert rate_at(stage, step) == 1e-4 * gamma ** sum(step >= one for one in milestones)
 
 
 def test_what_is_not_carried_over_is_said(imported: Through) -> None:

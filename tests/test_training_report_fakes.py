@@ -109,7 +109,7 @@ def step_line(step: int, index: int, rng: np.random.Generator, ill: bool = False
         if not ill:
             line["game"] |= {"real": 0.72 + rng.normal(0, 0.04), "fake": 0.7 + rng.normal(0, 0.04)}
         if step % 100 == 0:
-            line["game"]["held_out"] = 0.99 - 0.5 * ill if ill else 0.69
+            line["game"] |= {"known": 0.72, "held_out": 0.25 if ill else 0.69}
     losses["total"] = sum(losses.values())
     return line
 
@@ -124,7 +124,9 @@ def validation(step: int, rng: np.random.Generator, ill: bool) -> dict[str, Any]
     }
     health = {"diversity": 0.45 + 0.45 * gan - 0.3 * ill, "checkerboard": 1.01 + 0.1 * ill, "drift": [0.3, -0.4, 0.2]}
     pictures = {name: f"pictures/{index:02d}-{step:08d}.png" for index, name in enumerate(NAMES)}
-    return {"kind": "validation", "step": step, "metrics": metrics, "health": health, "pictures": pictures}
+    game = {"known": 0.72, "held_out": 0.25 if ill else 0.69} if gan > 0 else {}
+    line = {"kind": "validation", "step": step, "metrics": metrics, "health": health, "pictures": pictures}
+    return {**line, "game": game, "adversarial": gan > 0}
 
 
 def write_run(folder: Path, collapses: bool = False, until: int = ALL, side: tuple[int, int] = (160, 208)) -> Path:

@@ -20,7 +20,8 @@ from upscale.errors import OutputError
 from upscale_training.changes import Changes
 from upscale_training.cli import main
 from upscale_training.errors import RecipeError, RunError
-from upscale_training.run import Order, carried_out
+from upscale_training.order import Order
+from upscale_training.run import carried_out
 from upscale_training.script import load_recipe
 
 RECIPE = '''

@@ -17,7 +17,7 @@ from upscale_training.cli_tools import DEGRADATION, evaluate, imitate, import_op
 if TYPE_CHECKING:
     from upscale_training.backbones import BackboneName
     from upscale_training.finetune import Losses
-    from upscale_training.run import Order
+    from upscale_training.order import Order
 
 Folder = click.Path(path_type=Path)
 _INTERRUPTED = 130
@@ -60,6 +60,7 @@ RUN = _options(
     click.option("--workers", type=click.IntRange(0), help="Processes that make samples. [default: by device]"),
     click.option("--resume", is_flag=True, help="Go on with the run in OUT."),
     click.option("--overwrite", is_flag=True, help="Begin anew where OUT holds a run."),
+    click.option("--dry-run", is_flag=True, help="Check pictures, memory and time by a trial, and train nothing."),
     click.option("--guard/--no-guard", default=True, show_default=True, help="Act on alarms, or only raise them."),
 )
 
@@ -76,7 +77,7 @@ def main() -> None:
 @RUN
 def run(recipe: Path, data: tuple[Path, ...], steps: int | None, **options: Any) -> None:
     """Train as RECIPE says, a Python script such as those in training/recipes."""
-    _train(_order(recipe, data, steps, options))
+    _train(_order(recipe, data, steps, options), options["dry_run"])
 
 
 @main.command()
@@ -116,7 +117,7 @@ def finetune(
             name, start, preset_name(degradation), spec, steps, rate=rate, losses=kind, backbone=backbone, **kept
         )
         folder.write_recipe(recipe_text(wish), script_of(degradation))
-    _train(_order(folder.recipe, photos, None, options))
+    _train(_order(folder.recipe, photos, None, options), options["dry_run"])
 
 
 for command in (preview, imitate, evaluate, import_options, report):
@@ -130,7 +131,7 @@ def run_as_script(recipe: Path) -> None:
 
 def _order(recipe: Path, data: tuple[Path, ...], steps: int | None, options: dict[str, Any]) -> "Order":
     from upscale_training.changes import Changes
-    from upscale_training.run import Order
+    from upscale_training.order import Order
 
     changes = Changes(steps, **{key: options[key] for key in ("batch", "crop", "seed", "pixel_only", "smoke")})
     kept = {key: options[key] for key in ("out", "val", "device", "workers", "resume", "overwrite", "guard")}
@@ -148,11 +149,15 @@ def _named(text: str) -> "tuple[BackboneName, Path]":
     return name, Path(file)
 
 
-def _train(order: "Order") -> None:
+def _train(order: "Order", dry: bool) -> None:
     """Trains until the end or Ctrl-C: the first one ends the run after its step, with a checkpoint."""
     from upscale_training.report.terminal import Terminal
-    from upscale_training.run import carried_out
+    from upscale_training.run import carried_out, rehearsed
 
+    if dry:
+        findings = rehearsed(order)
+        click.echo("\n".join([*findings.facts, *(f"warning: {line}" for line in findings.warnings)]))
+        return
     asked: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, frame: _ask(asked))
     try:

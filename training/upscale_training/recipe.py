@@ -24,7 +24,9 @@ from upscale_training.terms import Term
 Real = Callable[[Tensor, Tensor, Tensor | None, torch.Generator], Tensor]
 """(lr, hr, clean, chance of the step) → what the discriminator is told to be real; see adversary.real.Taught."""
 
-Decay = Literal["constant", "cosine", "steps"]
+Decay = Literal["constant", "cosine"] | tuple[float, ...]
+"""How a learning rate falls: not at all, along a half cosine to a hundredth, or to a half at each of some shares of the stage."""
+
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
@@ -41,12 +43,11 @@ class Cuts:
 class Stage:
     """A stretch of steps under one set of terms.
 
-    `crop`: side of the targets in pixels. `learning_rate` is reached after `warmup` steps; then it stays, falls to a
-    hundredth along a half cosine, or ("steps") halves at 1/2, 3/4, 7/8 and 15/16 of the stage. `scale`: what the network
-    enlarges in this stage, for curricula that grow it (None: the recipe's own). `degradation`, `target`: None takes the
-    recipe's. `target` turns the original into what is to be reached (sharpening). `with_clean`: terms may also see the
-    undegraded small picture. `real`: what the discriminator takes for real, None the originals. `feature_layers`: names of
-    the generator's modules whose outputs terms may see (distillation).
+    `crop`: side of the targets in pixels. `learning_rate` is reached after `warmup` steps, then follows `decay`. `scale`: what
+    the network enlarges in this stage, for curricula that grow it (None: the recipe's own). `degradation`, `target`: None
+    takes the recipe's. `target` turns the original into what is to be reached (sharpening). `with_clean`: terms may also see
+    the undegraded small picture. `real`: what the discriminator takes for real, None the originals. `feature_layers`: names
+    of the generator's modules whose outputs terms may see (distillation).
     """
 
     name: str
@@ -150,5 +151,5 @@ def rate_at(stage: Stage, step: int) -> float:
             return stage.learning_rate
         case "cosine":
             return stage.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * share)) / 2)
-        case "steps":
-            return stage.learning_rate * 0.5 ** sum(share >= 1 - 0.5**k for k in range(1, 5))
+        case shares:
+            return stage.learning_rate * 0.5 ** sum(share >= one for one in shares)

@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -20,13 +20,15 @@ from upscale_training.changes import Changes, changed
 from upscale_training.data.held_out import pairs, split
 from upscale_training.data.pictures import Listing, list_pictures
 from upscale_training.data.samples import Cut, Samples
-from upscale_training.distributed import Group, joined_group
+from upscale_training.distributed import joined_group
 from upscale_training.errors import RecipeError
 from upscale_training.health.pictures import Checkup
 from upscale_training.judge import Judge
 from upscale_training.metrics.suite import MetricName, open_metrics
+from upscale_training.order import Found, Order
 from upscale_training.players import Ground
 from upscale_training.precision import chosen
+from upscale_training.preflight import Findings, preflight
 from upscale_training.recipe import Recipe
 from upscale_training.report.html import write_report
 from upscale_training.report.log import Log
@@ -45,45 +47,36 @@ _SLOW: tuple[MetricName, ...] = ("dists",)
 """Half a minute for each validation on a CPU; `upscale-train evaluate` measures it at the end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What a person asked for. `recipe`: the script. `val`: folders of held-out pictures; none sets some of `data` aside."""
-
-    recipe: Path
-    data: tuple[Path, ...]
-    out: Path
-    val: tuple[Path, ...] = ()
-    changes: Changes = field(default_factory=Changes)
-    device: str = "auto"
-    workers: int | None = None
-    resume: bool = False
-    overwrite: bool = False
-    guard: bool = True
-    backbones: Mapping[BackboneName, Path] = field(default_factory=dict["BackboneName", Path])
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The pictures of a run."""
-
-    train: Listing
-    held_out: Listing
-
-
 def carried_out(order: Order, listeners: Sequence[Tell], stop: Callable[[], bool] = lambda: False) -> str:
     """Trains as ordered; returns why it ended. `listeners` take each line of the log. Raises what is wrong, by type."""
     recipe = changed(load_recipe(order.recipe), order.changes)
     device = chosen_device(order.device)
-    found = find(order, recipe)
     folder = RunFolder(order.out)
+    folder.refuse_if_taken(order.resume, order.overwrite)
     with joined_group(device) as group, contextlib.ExitStack() as stack:
+        ground = Ground(device, group, partial(_load, order.backbones))
+        found, findings = looked_over(order, recipe, ground)
         if group.leads:
             stack.enter_context(folder.begun(order.recipe, order.resume, order.overwrite))
             log = stack.enter_context(Log(folder.log))
             listeners = (log.add, *listeners, *_views(folder, stack))
         group.wait()
-        setting = _setting(order, recipe, found, folder, device, group, listeners, stop)
+        setting = _setting(order, recipe, found, findings, folder, ground, listeners, stop)
         return Trainer(recipe, setting).run(order.resume)
+
+
+def rehearsed(order: Order) -> Findings:
+    """What a dry run finds: the pictures, memory and time, with a trial of each stage; nothing is written."""
+    recipe = changed(load_recipe(order.recipe), order.changes)
+    ground = Ground(chosen_device(order.device), load=partial(_load, order.backbones))
+    return looked_over(order, recipe, ground, trial=True)[1]
+
+
+def looked_over(order: Order, recipe: Recipe, ground: Ground, trial: bool = False) -> tuple[Found, Findings]:
+    """The pictures, without those that cannot be used or are held out too, and what else was found before the first step."""
+    found = find(order, recipe)
+    findings = preflight(order, recipe, found, ground.device, ground.group.share.world, trial, ground.load)
+    return replace(found, train=findings.train), findings
 
 
 def find(order: Order, recipe: Recipe) -> Found:
@@ -127,23 +120,25 @@ def _setting(
     order: Order,
     recipe: Recipe,
     found: Found,
+    findings: Findings,
     folder: RunFolder,
-    device: torch.device,
-    group: Group,
+    ground: Ground,
     listeners: Sequence[Tell],
     stop: Callable[[], bool],
 ) -> Setting:
+    device = ground.device
     judges = _Judges(recipe, found.held_out, folder, device, order.backbones)
     identity = {"network": recipe.network.to_json(), "pictures": found.train.digest(), "seed": str(recipe.seed)}
     notes = {"recipe": recipe.name, "pictures": found.train.digest(), "program": f"upscale {version('upscale')}"}
     return Setting(
-        ground=Ground(device, group, partial(_load, order.backbones)),
+        ground=ground,
+        parts=findings.parts,
         folder=folder,
         samples=partial(_make, order.recipe, order.changes, found.train),
         judge=judges.of,
         listeners=tuple(listeners),
         notes=notes,
-        about={**_about(order, recipe, found, judges.missing, device), "bicubic": judges.bicubic()},
+        about={**_about(recipe, found, [*findings.warnings, *judges.missing], device), "bicubic": judges.bicubic()},
         identity=identity,
         workers=_workers(order.workers, device),
         guard=order.guard,
@@ -205,7 +200,7 @@ def _workers(wished: int | None, device: torch.device) -> int:
     return 0 if device.type == "cpu" else min(16, max(1, (os.cpu_count() or 2) - 1))
 
 
-def _about(order: Order, recipe: Recipe, found: Found, missing: Sequence[str], device: torch.device) -> dict[str, Any]:
+def _about(recipe: Recipe, found: Found, missing: Sequence[str], device: torch.device) -> dict[str, Any]:
     """The start line's content."""
     stages = [
         {

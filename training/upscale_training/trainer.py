@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -28,6 +29,9 @@ Tell = Callable[[dict[str, Any]], object]
 """Takes a line of the log; see report.log."""
 
 _FORMAT = 1
+_SEEN = 4
+"""Batches of originals that are kept, to ask the discriminator whether it knows them."""
+
 _RETRY = 1_000_003
 """After a roll back the samples come from another seed: those that led to the fall need not come again."""
 
@@ -36,7 +40,8 @@ _RETRY = 1_000_003
 class Setting:
     """What surrounds a run. `samples`: (index of a stage, seed) → how its samples are made. `judge`: index of a stage →
     who judges there. `listeners`: who takes the log's lines. `about`: the start line. `notes`: into the model's metadata.
-    `identity`: what a resumed run must have in common with its beginning. `stop`: asked after each step whether to end.
+    `parts`: for each stage, into how many micro-batches to cut a batch to begin with. `identity`: what a resumed run must
+    have in common with its beginning. `stop`: asked after each step whether to end.
     """
 
     ground: Ground
@@ -46,6 +51,7 @@ class Setting:
     listeners: tuple[Tell, ...] = ()
     about: dict[str, Any] = field(default_factory=dict[str, Any])
     notes: dict[str, str] = field(default_factory=dict[str, str])
+    parts: tuple[int, ...] = ()
     identity: dict[str, str] = field(default_factory=dict[str, str])
     workers: int = 0
     guard: bool = True
@@ -62,7 +68,8 @@ class Trainer:
         self._players: Players | None = None
         self._judge: Judge | None = None
         self._best: float | None = None
-        self._held_out: float | None = None
+        self._known: dict[str, float] = {}
+        self._seen: deque[torch.Tensor] = deque(maxlen=_SEEN)
         self._meter, self._clock = Meter(), time.perf_counter()
         self._rescuer = Rescuer(acts=setting.guard)
 
@@ -109,6 +116,7 @@ class Trainer:
         players, pictures = self.players, _on(self._device, batch)
         if players.adversary is not None:
             players.adversary.paused = self._rescuer.paused(number)
+            self._seen.append(pictures.hr)
         while True:
             try:
                 return train_step(players, pictures, stage, step) | {
@@ -174,18 +182,20 @@ class Trainer:
             self._say("action", action="start", detail=story, reason="the recipe's")
         else:
             self._players = next_players(self.recipe, index, self._players, self.setting.ground)
+        self._players.parts = max([self._players.parts, *self.setting.parts[index : index + 1]])
         self._at(index)
 
     def _at(self, index: int) -> None:
         self._stage, self._judge, self._best = index, self.setting.judge(index), None
+        self._seen.clear()
         self._rescuer.entered()
 
     def _log(self) -> None:
         """The means since the last line, looked at by the watch."""
         facts = self._meter.take()
         waiting = facts.pop("waited") / max(facts["seconds"], 1e-9)
-        if "game" in facts and self._held_out is not None:
-            facts["game"]["held_out"] = self._held_out
+        if "game" in facts:
+            facts["game"] |= self._known
         stage = self.recipe.stages[self._stage].name
         line = self._say("step", stage=stage, waiting=waiting, memory=_memory(self._device), **facts)
         self._rescuer.observe(line, self._say)
@@ -198,14 +208,20 @@ class Trainer:
         verdict = self._judge(self.players.ema.network)
         with writing(self.setting.folder.pictures):
             pictures = write_made(self.setting.folder.path, self.number, verdict.pictures)
-        adversary = self.players.adversary
-        line = {"metrics": verdict.metrics, "health": verdict.health, "pictures": pictures}
-        self._rescuer.observe(self._say("validation", adversarial=adversary is not None, **line), self._say)
-        reals = self._judge.reals(self.recipe.stages[self._stage].crop, self._device)
-        self._held_out = None if adversary is None or reals is None else adversary.held_out(reals)
+        self._known = self._memory_of_the_game(self._judge)
+        line = {"metrics": verdict.metrics, "health": verdict.health, "pictures": pictures, "game": self._known}
+        adversarial = self.players.adversary is not None
+        self._rescuer.observe(self._say("validation", adversarial=adversarial, **line), self._say)
         if self._best is None or verdict.score < self._best:
             self._best = verdict.score
             self._publish(verdict)
+
+    def _memory_of_the_game(self, judge: Judge) -> dict[str, float]:
+        """The shares of the latest training originals and of held-out ones that the discriminator now rates real."""
+        adversary, reals = self.players.adversary, judge.reals(self.recipe.stages[self._stage].crop, self._device)
+        if adversary is None or reals is None or not self._seen:
+            return {}
+        return {"known": adversary.held_out(torch.cat(list(self._seen))), "held_out": adversary.held_out(reals)}
 
     def _publish(self, verdict: Verdict) -> None:
         scores = {name: round(value, 4) for name, value in verdict.metrics.items()}
@@ -224,7 +240,7 @@ class Trainer:
             "players": self.players.state(),
             "rescuer": self._rescuer.state(),
             "best": self._best,
-            "held_out": self._held_out,
+            "known": self._known,
         }
         if self._group.leads:
             self.setting.folder.save(self.number, state, self.recipe.keep, healthy)
@@ -241,7 +257,7 @@ class Trainer:
         self._players = empty_players(self.recipe, state["stage"], self.setting.ground)
         self._at(state["stage"])
         self._players.load(state["players"])
-        self._best, self._held_out = state["best"], state["held_out"]
+        self._best, self._known = state["best"], state["known"]
         self._rescuer.load(state["rescuer"])
 
     def _ended(self, reason: str) -> str:

@@ -125,9 +125,9 @@ def _crop(pixels: Array, cut: Cut, rng: np.random.Generator) -> Floats:
     """The most detailed of some random places, shrunk by a random factor."""
     height, width = pixels.shape[:2]
     factor = min(float(rng.uniform(*cut.shrink)), 1.0)
-    side = int(min(round(cut.crop / factor), height, width))
+    side = min(round(cut.crop / factor), int(height), int(width))
     places = [(int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))) for _ in range(cut.detail)]
-    crops = [pixels[top : top + side, left : left + side] for top, left in places]
+    crops: list[Array] = [pixels[top : top + side, left : left + side] for top, left in places]
     crop = crops[0] if len(crops) == 1 else max(crops, key=_detail)
     floats = to_float(crop)
     if side != cut.crop:

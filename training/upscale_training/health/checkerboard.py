@@ -8,6 +8,7 @@ pixels along both axes: lines at a quarter of the sampling frequency and at half
 import math
 from collections.abc import Sequence
 from statistics import median
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -35,8 +36,9 @@ def checkerboard(sr: Sequence[Tensor], hr: Sequence[Tensor], scale: int) -> floa
     own peak there: a JPEG's grid in the truth neither hides a checkerboard nor is taken for one.
 
     `sr`, `hr`: pictures (1, 3, H, W), RGB in [0, 1] (clipped here), equal in size. NaN where all are smaller than 32 pixels,
-    or the output holds numbers that are none. Measured on 30 held-out pictures ×4: x4plus 0.92, animevideov3 1.02, a compact
-    network after 500 steps 1.00; transposed convolutions 1.29, a pixel-shuffle without ICNR after 500 steps 1.08.
+    or the output holds numbers that are none. Measured on 30 held-out pictures ×4: x4plus 0.95, general-x4v3 1.00,
+    animevideov3 1.02, a compact network after 500 steps 1.00; transposed convolutions after as many 1.32 and 1.35, a
+    pixel-shuffle without ICNR 1.11 (after 50 steps 2.4). With six pictures these spread by ±0.03 and ±0.2.
     """
     found = [_amplitudes(one, other, scale) for one, other in zip(sr, hr, strict=True)]
     known = [each for each in found if each]
@@ -59,19 +61,22 @@ def _amplitudes(sr: Tensor, hr: Tensor, scale: int) -> list[float]:
 
 
 def _amplitude(made: list[Tensor], true: list[Tensor], line: int, reach: int) -> float:
-    excess = [(_at(one, line) - _around(one, line, reach)) / (_around(other, line, reach) + _FLOOR)
-              for one, other in zip(made, true, strict=True)]
+    excess = [
+        (_at(one, line) - _around(one, line, reach)) / (_around(other, line, reach) + _FLOOR)
+        for one, other in zip(made, true, strict=True)
+    ]
     return math.sqrt(max(0.0, 1.0 + sum(excess) / len(excess)))
 
 
 def _spectrum(picture: Tensor, axis: int, length: int) -> Tensor:
     """Mean power (length / 2 + 1,) of half-overlapping, Hann-windowed pieces along an axis (Welch 1967); white noise of
     variance v gives v at every frequency."""
-    lines = picture.double().clamp(0, 1).transpose(-1, axis)
-    window = torch.hann_window(length, dtype=torch.float64, device=picture.device)
+    lines = picture.float().clamp(0, 1).transpose(-1, axis)
+    window = torch.hann_window(length, device=picture.device)
     pieces = lines.unfold(-1, length, length // 2)
     pieces = (pieces - pieces.mean(-1, keepdim=True)) * (window / window.square().sum().sqrt())
-    return torch.fft.rfft(pieces).abs().square().flatten(0, -2).mean(0)
+    found = cast("Tensor", torch.fft.rfft(pieces))  # pyright: ignore[reportUnknownMemberType]
+    return found.abs().square().flatten(0, -2).mean(0)
 
 
 def _tile(side: int, scale: int) -> int | None:
@@ -89,6 +94,8 @@ def _at(spectrum: Tensor, line: int) -> float:
 
 
 def _around(spectrum: Tensor, line: int, reach: int) -> float:
+    """The plain mean of the neighborhood. On a steep slope that is more than a straight line between the sides: a period of 8
+    shows only where it is strong, but the bends in a soft picture's spectrum are never taken for a peak."""
     offsets = [sign * offset for sign in (-1, 1) for offset in range(_NEAR, reach + 1)]
     return float(torch.stack([_folded(spectrum, line + offset) for offset in offsets]).mean())
 

@@ -62,10 +62,10 @@ NO_ADVERSARIAL_GRADIENT = Limit(
 )
 MEMORIZING = Limit(
     "discriminator memorizes",
-    "game",
+    "pictures",
     "The discriminator knows the training pictures by heart: it rates held-out originals as made.",
     "More pictures, stronger augmentation (augment=Augment()), R1, or fewer steps.",
-    "The share of training originals rated real exceeds that of held-out ones by 30 points (after ADA's r_v, Karras et al. 2020).",
+    "30 % more of the training originals than of held-out ones are rated real, at one moment (as ADA's r_v, Karras et al. 2020).",
     most=0.30,
     patience=3,
 )
@@ -117,7 +117,8 @@ LOST_DIVERSITY = Limit(
     "pictures",
     "All pictures get the same few patterns: the generator has collapsed to what fools its discriminator.",
     "Weigh the adversary less, add R1, use more varied pictures, or a relativistic game with paired penalties (R3GAN).",
-    "The effective rank of what is added to bicubic falls below 60 % of the truth's.",
+    "The effective rank of what is added to bicubic falls below 60 % of the truth's: known networks measure 78 to 108 %, one "
+    "pattern everywhere 9 to 57 %.",
     least=0.60,
     patience=2,
 )
@@ -126,7 +127,8 @@ CHECKERBOARD = Limit(
     "pictures",
     "A grid with the period of the up-sampling shows in the pictures.",
     "Up-sample by nearest and convolution (RRDBNet), begin pixel-shuffles with ICNR, weigh the adversary less.",
-    "The spectrum's peak at the up-sampling periods exceeds the truth's by 5 %.",
+    "Peaks at the up-sampling periods stand out by 5 % of the truth's amplitude: RRDBNets measure 0.95 to 1.00, animevideov3 "
+    "1.02, transposed convolutions 1.3.",
     most=1.05,
     patience=2,
 )
@@ -135,8 +137,9 @@ DRIFT = Limit(
     "pictures",
     "Results are systematically lighter, darker or of another tint than their inputs.",
     "Add the term consistency(0.1) or raise its weight; are inputs and originals in the same color space?",
-    "A mean shift of 2 levels of 255 is visible side by side; healthy networks stay below 0.7.",
-    most=2.0,
+    "A mean shift of 2 levels of 255 is visible side by side, but x4plus itself, where many begin, has 3.7; judged while it does "
+    "not fall.",
+    most=5.0,
     patience=2,
 )
 

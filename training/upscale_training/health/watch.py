@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, cast
@@ -38,6 +38,7 @@ class Watch:
         self._seen = 0
         self._best_loss = math.inf
         self._best: dict[str, float] = {}
+        self._drift = 0.0
         self._pulls: deque[float] = deque(maxlen=_HISTORY)
 
     @property
@@ -53,7 +54,8 @@ class Watch:
                 values = dict(self._of_step(line)) if self._seen > _WARM_UP else dict[Limit, float]()
                 self._learn(line)
             case "validation":
-                values = dict(self._of_pictures(line))
+                seen = dict(self._of_pictures(line))
+                values = seen if line["step"] > 0 else dict[Limit, float]()  # the start is nobody's fault
             case _:
                 return []
         return [alarm for limit, value in values.items() if (alarm := self._judged(limit, value, int(line["step"])))]
@@ -71,6 +73,7 @@ class Watch:
             "seen": self._seen,
             "best_loss": self._best_loss,
             "best": self._best,
+            "drift": self._drift,
             "pulls": list(self._pulls),
         }
 
@@ -80,6 +83,7 @@ class Watch:
         watch = cls()
         watch.active, watch._crossed = set(state["active"]), dict(state["crossed"])
         watch._seen, watch._best_loss, watch._best = state["seen"], state["best_loss"], dict(state["best"])
+        watch._drift = state["drift"]
         watch._pulls.extend(state["pulls"])
         return watch
 
@@ -95,22 +99,20 @@ class Watch:
         return Alarm(limit, step, value)
 
     def _of_step(self, line: Mapping[str, Any]) -> Iterator[tuple[Limit, float]]:
-        game, losses, pulls = (_numbers(line.get(group)) for group in ("game", "losses", "gradients"))
+        game, pulls = (_numbers(line.get(group)) for group in ("game", "gradients"))
         if {"real", "fake"} <= game.keys() and not game.get("paused"):
             right = (game["real"] + game["fake"]) / 2
             yield limits.DISCRIMINATOR_WINS, right
             yield limits.GENERATOR_WINS, right
         if "adversary" in pulls and len(self._pulls) >= _WARM_UP:
             yield limits.NO_ADVERSARIAL_GRADIENT, pulls["adversary"] / max(median(self._pulls), 1e-30)
-        if {"held_out", "real"} <= game.keys():
-            yield limits.MEMORIZING, game["real"] - game["held_out"]
-        if "total" in losses and self._best_loss > 0:
-            yield limits.LOSS_EXPLODES, losses["total"] / self._best_loss
+        if self._best_loss > 0:
+            yield limits.LOSS_EXPLODES, _own_loss(line) / self._best_loss
         yield limits.STEPS_SKIPPED, float(line.get("skipped") or 0.0)
 
     def _learn(self, line: Mapping[str, Any]) -> None:
         """What later lines are compared with."""
-        total = _numbers(line.get("losses")).get("total", math.inf)
+        total = _own_loss(line)
         if total > 0:
             self._best_loss = min(self._best_loss, total)
         pull = _numbers(line.get("gradients")).get("adversary")
@@ -119,13 +121,21 @@ class Watch:
 
     def _of_pictures(self, line: Mapping[str, Any]) -> Iterator[tuple[Limit, float]]:
         metrics, health = _numbers(line.get("metrics")), cast("Mapping[str, Any]", line.get("health") or {})
+        game = _numbers(line.get("game"))
+        if {"known", "held_out"} <= game.keys():
+            yield limits.MEMORIZING, game["known"] - game["held_out"]
         yield limits.NOT_FINITE, float(health.get("finite") is False)
         yield limits.CONSTANT, _number(health.get("constant"))
         yield limits.CHECKERBOARD, _number(health.get("checkerboard"))
-        yield limits.DRIFT, max((abs(_number(shift)) for shift in health.get("drift") or ()), default=math.nan)
+        yield limits.DRIFT, self._drifting(health.get("drift"))
         if line.get("adversarial"):  # who learns from pixels alone is smoother than the truth, and rightly so
             yield limits.LOST_DIVERSITY, _number(health.get("diversity"))
         yield limits.WORSE, self._worse(metrics)
+
+    def _drifting(self, shifts: Sequence[object] | None) -> float:
+        """The largest shift, NaN while it falls by a tenth or more: that training brings it down needs no alarm."""
+        before, self._drift = self._drift, max((abs(_number(shift)) for shift in shifts or ()), default=math.nan)
+        return math.nan if self._drift < 0.9 * before else self._drift
 
     def _worse(self, metrics: Mapping[str, float]) -> float:
         """How many times as far from the truth as at the best validation of the stage: by LPIPS, else by PSNR, of which 3 dB
@@ -138,6 +148,12 @@ class Watch:
             best = self._best["psnr_y"] = max(psnr, self._best.get("psnr_y", psnr))
             ratios.append(1.25 ** ((best - psnr) / 3))
         return ratios[0] if ratios else math.nan
+
+
+def _own_loss(line: Mapping[str, Any]) -> float:
+    """The weighted sum without the adversary's part, which rises and falls with the game. NaN where there is none."""
+    losses, weights = _numbers(line.get("losses")), _numbers(line.get("weights"))
+    return losses.get("total", math.nan) - losses.get("adversary", 0.0) * weights.get("adversary", 0.0)
 
 
 def _numbers(values: Any) -> dict[str, float]:

@@ -21,7 +21,8 @@ class Late(nn.Module):
     def __init__(self, make: Callable[[Load], nn.Module], backbone: BackboneName | None) -> None:
         """`make`: given what loads backbones → the loss."""
         super().__init__()
-        self.make, self.backbone = make, backbone
+        self.make = make
+        self.backbone: BackboneName | None = backbone
         self.built: nn.Module | None = None
 
     def prepare(self, device: torch.device, load: Load = load_backbone) -> None:

@@ -118,7 +118,7 @@ def _game(records: Records) -> Iterator[Chart]:
     yield Chart("Weights of the terms that change", changing, jumps=False)
 
 
-_RATED = {"real": "real", "fake": "made", "held_out": "real, held out"}
+_RATED = {"real": "real", "fake": "made", "known": "real, known", "held_out": "real, held out"}
 
 
 def _machine(records: Records) -> Iterator[Chart]:

@@ -117,8 +117,8 @@ def _accuracy(records: Records) -> float:
 
 
 def _overfitting(records: Records) -> float:
-    game = _recent(records.steps, "game")
-    return game.get("real", math.nan) - game.get("held_out", math.nan)
+    games = [cast("dict[str, Any]", line["game"]) for line in records.validations if line.get("game")]
+    return number(games[-1].get("known")) - number(games[-1].get("held_out")) if games else math.nan
 
 
 def _pull(records: Records) -> float:
@@ -225,7 +225,7 @@ PICTURES = (
         _checked("drift"),
         "Largest mean shift of a color channel, in 8-bit levels.",
         0.0,
-        4.0,
+        8.0,
         high=_bound(limits.DRIFT.most, math.inf),
         too_high=_words(limits.DRIFT),
     ),

@@ -56,6 +56,8 @@ class Terminal:
         total = total_steps(records_of([line]))
         if self._every is None:
             self._every = max(1, (total or 0) // _LINES)
+        for warning in line.get("warnings") or ():
+            self._write(f"warning: {warning}")
         if not self._watched:
             going_on = f"from step {step_of(line):,} " if step_of(line) else ""
             self._write(f"training {going_on}to step {total:,}" if total else "training")
