@@ -186,3 +186,20 @@ def test_every_limit_explains_itself() -> None:
         assert limit.meaning.endswith(".")
         assert len(limit.remedy) > 30
         assert len(limit.why) > 10 or limit is limits.NOT_FINITE
+
+
+def test_a_discriminator_that_has_stopped_learning_is_not_one_that_has_not_begun() -> None:
+    """Both guess; one had large gradients before."""
+
+    def guessing(number: int, steep: float) -> dict[str, Any]:
+        line = step(number, real=0.55, fake=0.47)
+        line["gradients"]["discriminator"] = steep
+        return line
+
+    young = [guessing(20 * index, 0.01) for index in range(12)]
+    assert names(Watch(), young) == []
+    lost = [guessing(0, 10.0), *(guessing(20 * index, 0.05) for index in range(1, 12))]
+    assert names(Watch(), lost) == ["discriminator is lost"]
+    decision = Guard().decide([Alarm(limits.DISCRIMINATOR_LOST, 1, 0.51)], adversarial=True)
+    assert decision is not None
+    assert decision[0] == RollBack(discriminator=0.1)

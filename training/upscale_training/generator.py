@@ -169,7 +169,7 @@ def outputs_of(
     network: nn.Module, layers: tuple[str, ...], kept: list[Tensor]
 ) -> list[torch.utils.hooks.RemovableHandle]:
     """Hooks that put the outputs of the named modules into `kept`, in the order of `layers`. Raises RecipeError."""
-    names = dict(network.named_modules())
+    names: dict[str, nn.Module] = dict(network.named_modules())  # pyright: ignore[reportUnknownArgumentType]
     if unknown := [layer for layer in layers if layer not in names]:
         raise RecipeError(f"the network has no module {unknown[0]}; it has {', '.join(list(names)[1:6])} …")
     kept[:] = [torch.empty(0)] * len(layers)

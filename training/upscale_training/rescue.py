@@ -15,11 +15,11 @@ class Say(Protocol):
 
 
 class RollBackError(Exception):
-    """Unwinds to where the last healthy checkpoint is loaded; `slower` multiplies the learning rates from there."""
+    """Unwinds to where the last healthy checkpoint is loaded."""
 
-    def __init__(self, slower: float) -> None:
+    def __init__(self, how: RollBack) -> None:
         super().__init__()
-        self.slower = slower
+        self.how = how
 
 
 class Rescuer:
@@ -78,14 +78,10 @@ class Rescuer:
                     detail=f"the adversary weighs {factor:.3g} of the recipe's",
                     reason=name,
                 )
-            case RollBack(slower):
-                say(
-                    "action",
-                    action="roll back",
-                    detail=f"to step {self.healthy}, {slower:.3g} of the learning rates",
-                    reason=name,
-                )
-                raise RollBackError(slower)
+            case RollBack(slower, discriminator):
+                rates = f"{slower:.3g} of the learning rates, {slower * discriminator:.3g} of the discriminator's"
+                say("action", action="roll back", detail=f"to step {self.healthy}, {rates}", reason=name)
+                raise RollBackError(action)
             case Stop():
                 say("action", action="stop", detail=f"{self.rollbacks} roll backs did not help", reason=name)
 

@@ -51,6 +51,15 @@ GENERATOR_WINS = Limit(
     least=0.25,
     patience=5,
 )
+DISCRIMINATOR_LOST = Limit(
+    "discriminator is lost",
+    "game",
+    "The discriminator has stopped learning: it guesses, and its gradients are a fiftieth of what they were.",
+    "Lower the discriminator's learning rate (a tenth) and begin again; its first steps were too large.",
+    "Who guesses is right in 50 %; a discriminator that has not begun yet has small gradients too, but never had large ones.",
+    least=0.54,
+    patience=5,
+)
 NO_ADVERSARIAL_GRADIENT = Limit(
     "adversarial gradient vanishes",
     "game",
@@ -146,6 +155,7 @@ DRIFT = Limit(
 LIMITS: tuple[Limit, ...] = (
     DISCRIMINATOR_WINS,
     GENERATOR_WINS,
+    DISCRIMINATOR_LOST,
     NO_ADVERSARIAL_GRADIENT,
     MEMORIZING,
     LOSS_EXPLODES,

@@ -14,6 +14,8 @@ _WARM_UP = 3
 """Step lines of a stage that are seen, but not judged: a new game begins with large losses and an untrained discriminator."""
 
 _HISTORY = 50
+_GONE = 1 / 50
+"""A discriminator whose gradient is smaller than this share of its largest has stopped learning, if it is not right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Watch:
         self._best_loss = math.inf
         self._best: dict[str, float] = {}
         self._drift = 0.0
+        self._steepest = 0.0
         self._pulls: deque[float] = deque(maxlen=_HISTORY)
 
     @property
@@ -74,6 +77,7 @@ class Watch:
             "best_loss": self._best_loss,
             "best": self._best,
             "drift": self._drift,
+            "steepest": self._steepest,
             "pulls": list(self._pulls),
         }
 
@@ -83,7 +87,7 @@ class Watch:
         watch = cls()
         watch.active, watch._crossed = set(state["active"]), dict(state["crossed"])
         watch._seen, watch._best_loss, watch._best = state["seen"], state["best_loss"], dict(state["best"])
-        watch._drift = state["drift"]
+        watch._drift, watch._steepest = state["drift"], state["steepest"]
         watch._pulls.extend(state["pulls"])
         return watch
 
@@ -104,6 +108,8 @@ class Watch:
             right = (game["real"] + game["fake"]) / 2
             yield limits.DISCRIMINATOR_WINS, right
             yield limits.GENERATOR_WINS, right
+            gone = pulls.get("discriminator", math.inf) < _GONE * self._steepest
+            yield limits.DISCRIMINATOR_LOST, right if gone else math.nan
         if "adversary" in pulls and len(self._pulls) >= _WARM_UP:
             yield limits.NO_ADVERSARIAL_GRADIENT, pulls["adversary"] / max(median(self._pulls), 1e-30)
         if self._best_loss > 0:
@@ -115,6 +121,8 @@ class Watch:
         total = _own_loss(line)
         if total > 0:
             self._best_loss = min(self._best_loss, total)
+        steep = _numbers(line.get("gradients")).get("discriminator", 0.0)
+        self._steepest = max(self._steepest, steep if math.isfinite(steep) else 0.0)
         pull = _numbers(line.get("gradients")).get("adversary")
         if pull is not None and math.isfinite(pull):
             self._pulls.append(pull)

@@ -90,9 +90,11 @@ def together(guesses: Sequence[Guess]) -> Guess:
 
 def _median(values: Vector, weights: Vector) -> float:
     """Weighted, interpolated between the two values around half of the weight."""
-    order = np.argsort(values)
-    reached = np.cumsum(weights[order]) - weights[order] / 2
-    return float(np.interp(weights.sum() / 2, reached, values[order]))
+    order = values.argsort()
+    ordered: Vector = weights[order]
+    reached: Vector = ordered.cumsum() - ordered / 2
+    along: Vector = values[order]
+    return float(np.interp(float(weights.sum()) / 2, reached, along))
 
 
 def _through(layers: list[tuple[Vector, Vector]], inputs: Vector) -> Vector:
