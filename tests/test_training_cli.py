@@ -59,6 +59,20 @@ def test_imitate_writes_a_degradation_that_the_others_take(photos: Path, tmp_pat
     assert call("preview", photos, "--degradation", script, "-o", tmp_path / "p.png").exit_code == 0
 
 
+def test_learn_writes_a_pool_that_the_others_take(photos: Path, tmp_path: Path) -> None:
+    pool = tmp_path / "bad.npz"
+    result = call("learn", photos, "-o", pool)
+    assert result.exit_code == 0, result.output
+    assert call("preview", photos, "--degradation", pool, "-o", tmp_path / "p.png").exit_code == 0
+    tuned = call(
+        "finetune", photos, "--from", "animevideov3", "--losses", "pixel", "--degradation", pool, "--smoke",
+        "-o", tmp_path / "run", "--device", "cpu",
+    )  # fmt: skip
+    assert tuned.exit_code == 0, tuned.output
+    assert (tmp_path / "run" / "degradation.npz").read_bytes() == pool.read_bytes()
+    assert call("learn", photos, "-o", tmp_path / "x.py").exit_code == 1
+
+
 def test_evaluate_prints_json_with_the_promised_keys(photos: Path, tmp_path: Path) -> None:
     model = ["--model", "bicubic", "--hr", photos, "--degradation", "bicubic", "--scale", 2]
     result = call(

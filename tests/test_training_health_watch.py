@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from upscale_training.health import limits
-from upscale_training.health.guard import MOST_ROLLBACKS, Guard, Rebalance, RollBack, SlowDiscriminator, Stop
+from upscale_training.health.guard import (
+    MOST_ROLLBACKS,
+    Guard,
+    Rebalance,
+    RestartDiscriminator,
+    RollBack,
+    SlowDiscriminator,
+    Stop,
+)
 from upscale_training.health.limits import LIMITS
 from upscale_training.health.watch import Alarm, Watch
 
@@ -202,4 +210,4 @@ def test_a_discriminator_that_has_stopped_learning_is_not_one_that_has_not_begun
     assert names(Watch(), lost) == ["discriminator is lost"]
     decision = Guard().decide([Alarm(limits.DISCRIMINATOR_LOST, 1, 0.51)], adversarial=True)
     assert decision is not None
-    assert decision[0] == RollBack(discriminator=0.1)
+    assert decision[0] == RestartDiscriminator(0.1)

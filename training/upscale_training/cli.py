@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from upscale.errors import UpscaleError
-from upscale_training.cli_tools import DEGRADATION, evaluate, imitate, import_options, preview, report
+from upscale_training.cli_tools import DEGRADATION, evaluate, imitate, import_options, learn, preview, report
 
 if TYPE_CHECKING:
     from upscale_training.backbones import BackboneName
@@ -102,7 +102,7 @@ def finetune(
     **options: Any,
 ) -> None:
     """Fine-tune a model on PHOTOS. Writes OUT/recipe.py, which can be changed and run again, and trains as it says."""
-    from upscale_training.finetune import Wish, preset_name, recipe_text, script_of
+    from upscale_training.finetune import Wish, beside, recipe_text
     from upscale_training.generator import spec_for
     from upscale_training.run_folder import RunFolder
 
@@ -113,14 +113,12 @@ def finetune(
         spec = spec_for(start, name, int(scale) if scale else None)
         kept = {key: options[key] for key in ("batch", "crop", "seed") if options[key] is not None}
         kind = "pixel" if options["pixel_only"] else losses
-        wish = Wish(
-            name, start, preset_name(degradation), spec, steps, rate=rate, losses=kind, backbone=backbone, **kept
-        )
-        folder.write_recipe(recipe_text(wish), script_of(degradation))
+        wish = Wish(name, start, degradation, spec, steps, rate=rate, losses=kind, backbone=backbone, **kept)
+        folder.write_recipe(recipe_text(wish), beside(wish))
     _train(_order(folder.recipe, photos, None, options), options["dry_run"])
 
 
-for command in (preview, imitate, evaluate, import_options, report):
+for command in (preview, imitate, learn, evaluate, import_options, report):
     main.add_command(command)
 
 

@@ -30,7 +30,7 @@ def preview(
     from upscale.image import to_float
     from upscale_training.data.held_out import spread
     from upscale_training.data.pictures import list_pictures, read_picture
-    from upscale_training.degrade.files import preset_of
+    from upscale_training.degradations import preset_of
     from upscale_training.preview import contact_sheet
 
     _check(out, overwrite)
@@ -53,6 +53,25 @@ def imitate(examples: Path, out: Path, overwrite: bool) -> None:
     found = look_at(examples)
     click.echo(summary(found))
     _write_text(out, recipe_text(found, examples))
+    click.echo(f"upscale-train: wrote {out}; use it with --degradation {out}", err=True)
+
+
+@click.command()
+@click.argument("bad", type=Folder)
+@click.option("-o", "--out", type=Folder, default="degradation.npz", show_default=True, help="File to write.")
+@OVERWRITE
+def learn(bad: Path, out: Path, overwrite: bool) -> None:
+    """Learn noise, blur and compression from the pictures in BAD, which need no originals: a pool to draw from in training."""
+    from upscale.errors import OutputError
+    from upscale_training.unpaired import learned_from, summary
+
+    _check(out, overwrite)
+    if out.suffix != ".npz":
+        raise OutputError(f"{out}: what is learned is stored as .npz; choose such a name")
+    pool = learned_from(bad)
+    click.echo(summary(pool))
+    with _writing(out):
+        pool.save(out)
     click.echo(f"upscale-train: wrote {out}; use it with --degradation {out}", err=True)
 
 
@@ -81,7 +100,7 @@ def evaluate(
 ) -> None:
     """Measure a model on pictures with their originals: PSNR, SSIM, LPIPS, DISTS, NIQE."""
     from upscale_training import evaluate as measuring
-    from upscale_training.degrade.files import preset_of
+    from upscale_training.degradations import preset_of
     from upscale_training.metrics.suite import METRICS
 
     if unknown := [name for name in metrics if name not in METRICS]:

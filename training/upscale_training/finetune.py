@@ -6,10 +6,9 @@ from typing import Literal
 
 from upscale.spec import ModelSpec
 from upscale.stages import macs_per_pixel
-from upscale_training.degrade.files import preset_of
+from upscale_training.degradations import preset_of
 from upscale_training.degrade.presets import PRESETS
 from upscale_training.errors import RecipeError
-from upscale_training.run_folder import DEGRADATION
 
 Losses = Literal["gan", "perceptual", "pixel"]
 
@@ -19,12 +18,12 @@ _CHEAP = 3_000_000
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What `finetune` was asked for. `degradation`: a preset's name; None for the file beside the recipe. `backbone`: what
+    """What `finetune` was asked for. `degradation`: a preset's name, or a file's, which is kept beside the recipe. `backbone`: what
     perceptual terms look through."""
 
     name: str
     start: str
-    degradation: str | None
+    degradation: str
     spec: ModelSpec
     steps: int = 5000
     batch: int = 8
@@ -73,21 +72,27 @@ main(recipe)
 '''
 
 
-def preset_name(degradation: str) -> str | None:
-    """The name, if it is a preset's; None for a file. Raises RecipeError for what is neither."""
-    preset_of(degradation)
-    return degradation if degradation in PRESETS else None
+def beside(wish: Wish) -> dict[str, bytes]:
+    """The degradation's file, by the name that it has beside the recipe; none for a preset. Raises RecipeError, DataError."""
+    preset_of(wish.degradation)
+    return {} if wish.degradation in PRESETS else {_own(wish): Path(wish.degradation).read_bytes()}
 
 
-def script_of(degradation: str) -> str | None:
-    """The text of a degradation's file, to be kept beside the recipe; None for a preset."""
-    return None if degradation in PRESETS else Path(degradation).read_text(encoding="utf-8")
+def _own(wish: Wish) -> str:
+    return "degradation" + Path(wish.degradation).suffix
 
 
 def _degradation(wish: Wish) -> str:
-    if wish.degradation is not None:
+    if wish.degradation in PRESETS:
         return f"PRESETS[{wish.degradation!r}]"
-    return f"from_script(Path(__file__).with_name({DEGRADATION!r}))"
+    return f"{_reader(wish)[1]}(Path(__file__).with_name({_own(wish)!r}))"
+
+
+def _reader(wish: Wish) -> tuple[str, str]:
+    """The module and the function that gives the degradation."""
+    if wish.degradation in PRESETS:
+        return "degrade.presets", "PRESETS"
+    return ("unpaired", "pool_preset") if wish.degradation.endswith(".npz") else ("degrade.files", "from_script")
 
 
 def _terms(wish: Wish) -> list[str]:
@@ -108,9 +113,9 @@ def _adversary(wish: Wish) -> str:
 
 def _imports(wish: Wish) -> str:
     names = ["consistency", "l1", *(["perceptual"] if wish.losses != "pixel" else [])]
-    own = wish.degradation is None
+    own = wish.degradation not in PRESETS
     lines = [
-        "from upscale_training.degrade." + ("files import from_script" if own else "presets import PRESETS"),
+        "from upscale_training.{} import {}".format(*_reader(wish)),
         "from upscale_training.generator import spec_for",
         f"from upscale_training.losses import {', '.join(names)}",
         "from upscale_training.recipe import Recipe, Stage",

@@ -3,7 +3,16 @@
 import math
 from typing import Any, Protocol
 
-from upscale_training.health.guard import Action, Guard, Rebalance, RollBack, SlowDiscriminator, Stop
+from upscale_training.adversary import Adversary
+from upscale_training.health.guard import (
+    Action,
+    Guard,
+    Rebalance,
+    RestartDiscriminator,
+    RollBack,
+    SlowDiscriminator,
+    Stop,
+)
 from upscale_training.health.watch import Alarm, Watch
 from upscale_training.players import Players
 
@@ -15,11 +24,11 @@ class Say(Protocol):
 
 
 class RollBackError(Exception):
-    """Unwinds to where the last healthy checkpoint is loaded."""
+    """Unwinds to where the last healthy checkpoint is loaded; `slower` multiplies the learning rates from there."""
 
-    def __init__(self, how: RollBack) -> None:
+    def __init__(self, slower: float) -> None:
         super().__init__()
-        self.how = how
+        self.slower = slower
 
 
 class Rescuer:
@@ -78,10 +87,17 @@ class Rescuer:
                     detail=f"the adversary weighs {factor:.3g} of the recipe's",
                     reason=name,
                 )
-            case RollBack(slower, discriminator):
-                rates = f"{slower:.3g} of the learning rates, {slower * discriminator:.3g} of the discriminator's"
-                say("action", action="roll back", detail=f"to step {self.healthy}, {rates}", reason=name)
-                raise RollBackError(action)
+            case RestartDiscriminator(factor):
+                old = players.adversary
+                assert old is not None
+                players.adversary = Adversary(old.recipe, old.device, old.seed + _OTHER)
+                players.adversary.speed = old.speed * factor
+                detail = f"anew, at {players.adversary.speed:.3g} of its learning rate"
+                say("action", action="restart discriminator", detail=detail, reason=name)
+            case RollBack(slower):
+                detail = f"to step {self.healthy}, {slower:.3g} of the learning rates"
+                say("action", action="roll back", detail=detail, reason=name)
+                raise RollBackError(slower)
             case Stop():
                 say("action", action="stop", detail=f"{self.rollbacks} roll backs did not help", reason=name)
 
@@ -121,5 +137,8 @@ class Rescuer:
         own = self._pulls.get("adversary", 0.0)
         return min(0.5, most * others / own) if own > 0 else 0.5
 
+
+_OTHER = 1000
+"""Added to the seed of a discriminator that begins anew, so that it begins elsewhere."""
 
 _NOT_TERMS = ("adversary", "generator", "discriminator")

@@ -20,9 +20,6 @@ from upscale_training.errors import RunError
 
 _CHECKPOINT = re.compile(r"(\d{8})\.ckpt")
 
-DEGRADATION = "degradation.py"
-"""Beside a recipe that has a degradation of its own."""
-
 State = dict[str, Any]
 """Everything that a resumed run needs: tensors and plain values alone, so that a file can be read without running code."""
 
@@ -125,14 +122,13 @@ class RunFolder:
         if resume and not self.checkpoints():
             raise RunError(f"{self.path}: no checkpoint to go on from; start without --resume")
 
-    def write_recipe(self, text: str, degradation: str | None) -> None:
-        """The script, and beside it that of its degradation where it has one of its own. Raises OutputError."""
-        texts = {self.recipe: text} | ({} if degradation is None else {self.path / DEGRADATION: degradation})
+    def write_recipe(self, text: str, beside: Mapping[str, bytes]) -> None:
+        """The script, and the files that it needs beside it, by name. Raises OutputError."""
         with writing(self.recipe):
             self.path.mkdir(parents=True, exist_ok=True)
-            for path, content in texts.items():
-                with replacing(path) as temporary:
-                    temporary.write_text(content, encoding="utf-8")
+            for name, content in {**beside, self.recipe.name: text.encode()}.items():
+                with replacing(self.path / name) as temporary:
+                    temporary.write_bytes(content)
 
     @contextlib.contextmanager
     def begun(self, recipe: Path, resume: bool, overwrite: bool) -> Generator[None]:

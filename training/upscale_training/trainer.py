@@ -15,7 +15,7 @@ from upscale_training.data.feed import Batch, Make, feed
 from upscale_training.distributed import Group
 from upscale_training.errors import RecipeError, RunError, StoppedError
 from upscale_training.generator import checkpoint_of
-from upscale_training.health.guard import Action, RollBack, Stop
+from upscale_training.health.guard import Action, Stop
 from upscale_training.judge import Judge, Verdict
 from upscale_training.meter import Meter
 from upscale_training.players import Ground, Players, empty_players, first_players, next_players
@@ -90,7 +90,7 @@ class Trainer:
                 if not self._stretch(self.recipe.stages[index], first):
                     return self._ended("interrupted")
             except RollBackError as back:
-                self._roll_back(back.how)
+                self._roll_back(back.slower)
         return self._ended("finished")
 
     def _stretch(self, stage: Stage, first: int) -> bool:
@@ -162,20 +162,17 @@ class Trainer:
                 f"{self._rescuer.rollbacks} roll backs did not help; {self.setting.folder.report} shows what happened"
             )
 
-    def _roll_back(self, how: RollBack) -> None:
+    def _roll_back(self, slower: float) -> None:
         """To the last healthy checkpoint, more slowly; the guard remembers, all else is as it was."""
         rescuer, step = self._rescuer, self._rescuer.healthy
         assert step is not None, "the start is healthy, or nothing can be"
         self._group.wait()
         state = self.setting.folder.load(dict(self.setting.folder.checkpoints())[step])
-        slowed = self.players.slowed * how.slower
-        speed = 1.0 if self.players.adversary is None else self.players.adversary.speed * how.discriminator
+        slowed = self.players.slowed * slower
         self._meter.take()
         self._restore({**state, "rescuer": rescuer.state()})
         self._rescuer.rolled_back()
         self.players.slowed = slowed
-        if self.players.adversary is not None:
-            self.players.adversary.speed = speed
         self._save(judged=False)
 
     def _enter(self, index: int) -> None:

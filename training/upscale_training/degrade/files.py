@@ -1,24 +1,10 @@
-"""Degradations by name or from files: presets, Python files with a function `degradation(scale)`."""
+"""Degradations from Python files with a function `degradation(scale)`, such as `upscale-train imitate` writes."""
 
 import importlib.util
 from pathlib import Path
 
 from upscale_training.degrade import Preset
-from upscale_training.degrade.presets import PRESETS
 from upscale_training.errors import RecipeError
-
-
-def preset_of(name: str) -> Preset:
-    """A preset's name, or the path of a .py file (as `upscale-train imitate` writes) → scale → degradation.
-
-    Raises RecipeError, naming the known presets.
-    """
-    if name in PRESETS:
-        return PRESETS[name]
-    path = Path(name)
-    if path.suffix == ".py":
-        return from_script(path)
-    raise RecipeError(f"--degradation {name}: no such preset or file; the presets are {', '.join(PRESETS)}")
 
 
 def from_script(path: Path) -> Preset:

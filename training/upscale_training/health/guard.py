@@ -30,12 +30,17 @@ class Rebalance:
 
 
 @dataclass(frozen=True, slots=True)
-class RollBack:
-    """Back to the last healthy checkpoint; from there on the learning rates are multiplied by `slower`, the discriminator's by
-    `discriminator` too."""
+class RestartDiscriminator:
+    """It begins anew, from other first parameters, with its learning rate multiplied by `factor`."""
 
-    slower: float = 1.0
-    discriminator: float = 1.0
+    factor: float
+
+
+@dataclass(frozen=True, slots=True)
+class RollBack:
+    """Back to the last healthy checkpoint; all learning rates are multiplied by `slower` from there on."""
+
+    slower: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ class Stop:
     """The run cannot be rescued."""
 
 
-Action = SlowDiscriminator | Rebalance | RollBack | Stop
+Action = SlowDiscriminator | RestartDiscriminator | Rebalance | RollBack | Stop
 
 _SEVERE: tuple[Limit, ...] = (limits.NOT_FINITE, limits.CONSTANT, limits.LOSS_EXPLODES, limits.WORSE)
 _ADVERSARYS: tuple[Limit, ...] = (limits.LOST_DIVERSITY, limits.CHECKERBOARD, limits.MEMORIZING)
@@ -62,14 +67,14 @@ class Guard:
             return None
         alarm = min(alarms, key=_rank)
         if alarm.limit in _SEVERE:
-            return self._back(RollBack(0.1)), alarm
+            return self._back(), alarm
         if not adversarial or alarm.limit in (limits.DRIFT, limits.STEPS_SKIPPED, limits.GENERATOR_WINS):
             return None  # only a person can change what causes it
         tried = self._gentle[alarm.name] = self._gentle.get(alarm.name, 0) + 1
-        if alarm.limit is limits.DISCRIMINATOR_LOST:
-            return self._back(RollBack(discriminator=0.1)), alarm
         if tried > _GENTLE:
-            return self._back(RollBack(0.1)), alarm
+            return self._back(), alarm
+        if alarm.limit is limits.DISCRIMINATOR_LOST:
+            return RestartDiscriminator(0.1), alarm
         if alarm.limit in _ADVERSARYS:
             return Rebalance(0.25), alarm
         return SlowDiscriminator(0.1, 50), alarm
@@ -85,10 +90,10 @@ class Guard:
         guard._gentle, guard._rollbacks = dict(state["gentle"]), state["rollbacks"]
         return guard
 
-    def _back(self, how: RollBack) -> Action:
+    def _back(self) -> Action:
         """A tenth of the learning rates each time: three roll backs are a factor of 1000, which cures any slip of a decimal."""
         self._rollbacks += 1
-        return how if self._rollbacks <= MOST_ROLLBACKS else Stop()
+        return RollBack(0.1) if self._rollbacks <= MOST_ROLLBACKS else Stop()
 
 
 def _rank(alarm: Alarm) -> int:
