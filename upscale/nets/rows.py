@@ -22,7 +22,8 @@ def convolve(conv: nn.Conv2d, x: Tensor, top: bool = True, bottom: bool = True) 
 def working_type(conv: nn.Conv2d, x: Tensor) -> torch.dtype:
     """What `conv` is computed in: autocast's type in a training with mixed precision, else that of its weights."""
     kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else conv.weight.dtype
+    mixed = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.get_autocast_dtype(kind) if mixed else conv.weight.dtype
 
 
 def doubled(x: Tensor, kernel: Tensor, top: bool = True, bottom: bool = True) -> Tensor:

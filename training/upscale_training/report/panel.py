@@ -117,7 +117,8 @@ def _accuracy(records: Records) -> float:
 
 
 def _overfitting(records: Records) -> float:
-    games = [cast("dict[str, Any]", line["game"]) for line in records.validations if line.get("game")]
+    found = [line["game"] for line in records.validations if isinstance(line.get("game"), dict)]
+    games = [cast("dict[str, Any]", game) for game in found if game]
     return number(games[-1].get("known")) - number(games[-1].get("held_out")) if games else math.nan
 
 
