@@ -37,7 +37,7 @@ main(
                 steps=4000,
                 batch=8,
                 crop=128,
-                learning_rate=5e-4,
+                learning_rate=2e-4,
                 warmup=100,
                 decay="cosine",
                 terms=(l1(1.0),),

@@ -28,7 +28,7 @@ main(
                 steps=5000,
                 batch=8,
                 crop=128,
-                learning_rate=5e-4,
+                learning_rate=2e-4,
                 warmup=100,
                 decay="cosine",
                 terms=(l1(1.0),),

@@ -19,9 +19,9 @@ main(
         network=ModelSpec("progressive-x4", "rrdb", 4, features=32, growth=16, blocks=3),
         degradation=PRESETS["mild"],
         stages=(
-            Stage("restore", 1000, (l1(1.0),), batch=8, crop=32, learning_rate=5e-4, warmup=100, scale=1),
-            Stage("double", 1500, (l1(1.0),), batch=8, crop=64, learning_rate=5e-4, scale=2),
-            Stage("quadruple", 1500, (l1(1.0),), batch=8, crop=128, learning_rate=5e-4, decay="cosine"),
+            Stage("restore", 1000, (l1(1.0),), batch=8, crop=32, learning_rate=2e-4, warmup=100, scale=1),
+            Stage("double", 1500, (l1(1.0),), batch=8, crop=64, learning_rate=2e-4, scale=2),
+            Stage("quadruple", 1500, (l1(1.0),), batch=8, crop=128, learning_rate=2e-4, decay="cosine"),
             Stage(
                 "perceptual",
                 500,
