@@ -19,7 +19,6 @@ from upscale_training.degrade.presets import mild
 from upscale_training.errors import BackboneMissingError, DataError
 from upscale_training.evaluate import (
     Case,
-    Sheet,
     bicubic,
     degraded,
     evaluate,
@@ -29,6 +28,7 @@ from upscale_training.evaluate import (
     to_table,
 )
 from upscale_training.metrics import MetricName, open_metrics, psnr, psnr_y
+from upscale_training.sheet import Sheet
 
 TINY = ModelSpec("tiny", "compact", 2, features=4, blocks=1, activation="prelu", license="CC0-1.0")
 QUICK: tuple[MetricName, ...] = ("psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb")

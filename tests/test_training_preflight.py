@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from soft_pictures import drawn, folder_of
 
 from upscale.checkpoint import write_safetensors
 from upscale.errors import ModelError, OutputError
@@ -39,28 +40,14 @@ def recipe_of(*terms: Term, **changes: object) -> Recipe:
     return Recipe("test", SPEC, (stage,), PRESETS["bicubic"], precision="fp32", seed=5, log_every=5, validate_every=5)
 
 
-def drawn(seed: int) -> np.ndarray:
-    """A picture of soft colored shapes, uint8 BGR, 160×120."""
-    coarse = np.random.default_rng(seed).random((9, 12, 3)) * 255
-    soft = cv2.resize(np.float32(coarse), (160, 120), interpolation=cv2.INTER_CUBIC)
-    return np.uint8(np.clip(soft, 0, 255))
-
-
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    return _folder(tmp_path / "photos", range(12))
+    return folder_of(tmp_path / "photos", range(12))
 
 
 @pytest.fixture
 def val(tmp_path: Path) -> Path:
-    return _folder(tmp_path / "val", range(100, 103))
-
-
-def _folder(place: Path, seeds: range) -> Path:
-    place.mkdir()
-    for seed in seeds:
-        cv2.imwrite(str(place / f"{seed:02}.png"), drawn(seed))
-    return place
+    return folder_of(tmp_path / "val", range(100, 103))
 
 
 def listing_of(folder: Path) -> Listing:

@@ -17,10 +17,11 @@ import pytest
 from PIL import Image as Pil
 from test_training_report_fakes import ALL, BACK, COLLAPSE, NAMES, lines, write_run
 
+from upscale_training.data.detail import busiest
 from upscale_training.errors import RunError
 from upscale_training.report.html import report, write_report
 from upscale_training.report.log import records_of
-from upscale_training.report.strips import TILE, busiest, thinned
+from upscale_training.report.strips import TILE, thinned
 
 VOID = {"meta", "link", "img", "input", "br"}
 

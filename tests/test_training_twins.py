@@ -7,35 +7,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from soft_pictures import drawn, folder_of
 
 from upscale_training.data import twins as module
 from upscale_training.data.pictures import Entry, list_pictures
 from upscale_training.data.twins import Look, looks, twins
 
 
-def drawn(seed: int, width: int = 160, height: int = 120) -> np.ndarray:
-    """A picture of soft colored shapes, uint8 BGR."""
-    rng = np.random.default_rng(seed)
-    coarse = np.float32(rng.random((9, 12, 3)) * 255)
-    soft = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.uint8(np.clip(soft + rng.normal(0, 3, soft.shape), 0, 255))
-
-
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    return _folder(tmp_path / "photos", range(12))
+    return folder_of(tmp_path / "photos", range(12))
 
 
 @pytest.fixture
 def val(tmp_path: Path) -> Path:
-    return _folder(tmp_path / "val", range(100, 103))
-
-
-def _folder(place: Path, seeds: range) -> Path:
-    place.mkdir()
-    for seed in seeds:
-        cv2.imwrite(str(place / f"{seed:02}.png"), drawn(seed))
-    return place
+    return folder_of(tmp_path / "val", range(100, 103))
 
 
 def seen(folder: Path) -> dict[Entry, Look | str]:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from upscale.errors import ModelError, OutputError, UpscaleError, WeightsMissingError
+from upscale.errors import ModelError, OutputError, WeightsMissingError
+from upscale.one_line_errors import one_line_errors
 
 if TYPE_CHECKING:
     from upscale.checkpoint import Checkpoint
@@ -24,18 +25,7 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace OUT where it exists.")
 
 
-class _Group(click.Group):
-    """Turns our errors into one line and exit status 1; all others keep their traceback, since they are bugs."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except UpscaleError as error:
-            click.echo(f"upscale-models: error: {' '.join(str(error).split())}", err=True)
-            ctx.exit(1)
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=one_line_errors("upscale-models"), context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Lists, fetches, checks, converts and blends networks."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from upscale.errors import UpscaleError
+from upscale.one_line_errors import one_line_errors
 from upscale_training.cli_tools import DEGRADATION, evaluate, imitate, import_options, learn, preview, report
 
 if TYPE_CHECKING:
@@ -21,17 +21,6 @@ if TYPE_CHECKING:
 
 Folder = click.Path(path_type=Path)
 _INTERRUPTED = 130
-
-
-class _Group(click.Group):
-    """Turns our errors into one line and exit status 1; all others keep their traceback, since they are bugs."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except UpscaleError as error:
-            click.echo(f"upscale-train: error: {' '.join(str(error).split())}", err=True)
-            ctx.exit(1)
 
 
 def _options(*options: Callable[..., Any]) -> Callable[..., Any]:
@@ -65,7 +54,7 @@ RUN = _options(
 )
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=one_line_errors("upscale-train"), context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Trains and fine-tunes networks that `upscale --model` opens."""
 

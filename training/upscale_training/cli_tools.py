@@ -1,12 +1,9 @@
 """The commands beside training: looking at degradations, learning them from examples, measuring, importing option files."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import click
-
-if TYPE_CHECKING:
-    pass
 
 Folder = click.Path(path_type=Path)
 DEGRADATION = click.option(
@@ -102,10 +99,11 @@ def evaluate(
     from upscale_training import evaluate as measuring
     from upscale_training.degradations import preset_of
     from upscale_training.metrics.suite import METRICS
+    from upscale_training.sheet import Sheet
 
     if unknown := [name for name in metrics if name not in METRICS]:
         raise click.BadParameter(f"{unknown[0]} is none of {', '.join(METRICS)}", param_hint="--metric")
-    collected = measuring.Sheet() if sheet else None
+    collected = Sheet() if sheet else None
     report = measuring.evaluate_command(
         model,
         pairs=pairs,

@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from PIL import Image, ImageDraw
 
 import upscale
 from upscale.engines.choose import PrecisionName
-from upscale.files import replacing
-from upscale.image import Array, from_float, to_float
+from upscale.image import from_float, to_float
 from upscale_training.backbones import BackboneName
 from upscale_training.data.pictures import Pixels, list_pictures, read_picture
+from upscale_training.data.samples import degraded as degraded_twin
 from upscale_training.degrade import Preset
 from upscale_training.degrade.resize import imresize
+from upscale_training.devices import chosen_device
 from upscale_training.errors import DataError
 from upscale_training.metrics.suite import METRICS, Measure, MetricName, open_metrics
 
@@ -86,7 +85,7 @@ def evaluate_command(
     `scale`: needed for bicubic with `hr` alone. `device`: auto, cpu, cuda, cuda:N or mps, for the model and the metrics.
     Raises DataError for pictures that do not fit, ModelError and EngineError for a model that does not.
     """
-    measures, warnings = open_metrics(metrics, _device(device), backbones)
+    measures, warnings = open_metrics(metrics, chosen_device(device), backbones)
     enlarge, own_scale = open_enlarger(model, device, precision)
     if own_scale and scale and own_scale != scale:
         raise DataError(f"{model} enlarges ×{own_scale}, not ×{scale}")
@@ -182,39 +181,10 @@ def to_json(report: Report) -> str:
 def to_table(report: Report) -> str:
     """For a terminal: a line for each picture, and the mean."""
     rows = [*report.pictures, Row("mean", report.mean)]
-    cells = [["", *report.mean], *([row.name, *map(_shown, row.values.items())] for row in rows)]
+    cells = [["", *report.mean], *([row.name, *map(shown, row.values.items())] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in cells]
     return "\n".join(lines)
-
-
-class Sheet:
-    """Collects a picture sheet: `evaluate(…, watch=sheet)`, then `sheet.save(path)`. Each row shows the same detail of the small
-    picture, of bicubic, of the result and of the original, twice as large."""
-
-    def __init__(self, edge: int = 128, rows: int = 40) -> None:
-        """`edge`: of the detail, in pixels of the original. `rows`: further pictures are left out."""
-        self._edge, self._most, self._rows = edge, rows, list[Array]()
-
-    def __call__(
-        self, name: str, lr: Pixels, result: Pixels, original: Pixels, values: Mapping[MetricName, float]
-    ) -> None:
-        if len(self._rows) >= self._most:
-            return
-        scale = original.shape[0] // lr.shape[0]
-        shown = (np.repeat(np.repeat(lr, scale, 0), scale, 1), bicubic(lr, scale), result, original)
-        top, left = _busiest(original, self._edge)
-        cuts = [from_float(to_float(one[top:, left:][: self._edge, : self._edge]), np.uint8) for one in shown]
-        text = "  ".join([name, *(f"{metric} {_shown((metric, value))}" for metric, value in values.items())])
-        self._rows.append(_strip(cuts, self._edge, text))
-
-    def save(self, path: Path) -> None:
-        """Writes a PNG or whatever the ending says. Raises OSError; ValueError where nothing was collected."""
-        if not self._rows:
-            raise ValueError("no picture was measured")
-        heads = _strip([], self._edge, "", ("input", "bicubic", "result", "original"))
-        with replacing(path) as temporary:
-            Image.fromarray(np.vstack([heads, *self._rows])).save(temporary)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,8 +207,8 @@ class _Degraded:
         whole = read_picture(self.path)
         height, width = (side // self.scale * self.scale for side in whole.shape[:2])
         original = np.ascontiguousarray(whole[:height, :width])
-        small = self.preset(self.scale)(to_float(original), np.random.default_rng(self.seed))
-        return from_float(small, np.uint8), original
+        rng = np.random.default_rng(self.seed)
+        return degraded_twin(to_float(original), self.preset(self.scale), self.scale, rng), original
 
 
 def _values(
@@ -276,39 +246,11 @@ def _plain(values: Mapping[MetricName, float]) -> dict[str, Any]:
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
-def _shown(item: tuple[MetricName, float]) -> str:
+def shown(item: tuple[MetricName, float]) -> str:
+    """A metric's value as text, with as many digits as it deserves."""
     name, value = item
     return "–" if math.isnan(value) else f"{value:.{2 if name.startswith(('psnr', 'niqe')) else 4}f}"
 
 
 def _size(pixels: Pixels) -> str:
     return f"{pixels.shape[1]}×{pixels.shape[0]}"
-
-
-def _device(name: str) -> str:
-    """Where the metrics run."""
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _busiest(picture: Pixels, edge: int) -> tuple[int, int]:
-    """Top and left of the detail with the strongest gradients, on a grid of half its edge."""
-    gray = to_float(picture).mean(2)
-    energy = np.abs(np.diff(gray, axis=0))[:, :-1] + np.abs(np.diff(gray, axis=1))[:-1]
-    tops, lefts = (range(0, max(1, side - edge + 1), max(1, edge // 2)) for side in picture.shape[:2])
-    places = [(top, left) for top in tops for left in lefts]
-    return max(places, key=lambda place: float(energy[place[0] :, place[1] :][:edge, :edge].mean()))
-
-
-def _strip(cuts: Sequence[Array], edge: int, text: str, heads: Sequence[str] = ()) -> Array:
-    """A line of text, and below it the details side by side: uint8 (rows, columns, 3)."""
-    canvas = Image.new("RGB", (4 * (2 * edge + 4), 16 + (2 * edge + 4 if cuts else 0)), "white")
-    draw = ImageDraw.Draw(canvas)
-    draw.text((2, 2), text, fill="black")
-    for index, head in enumerate(heads):
-        draw.text((index * (2 * edge + 4) + 2, 2), head, fill="black")
-    for index, cut in enumerate(cuts):
-        large = Image.fromarray(cut).resize((2 * cut.shape[1], 2 * cut.shape[0]), Image.Resampling.NEAREST)
-        canvas.paste(large, (index * (2 * edge + 4), 16))
-    return np.asarray(canvas)

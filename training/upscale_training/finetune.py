@@ -50,7 +50,7 @@ recipe = Recipe(
     name={wish.name!r},
     network=spec_for({wish.start!r}, {wish.name!r}, {wish.spec.scale}),
     start={wish.start!r},
-    degradation={_degradation(wish)},
+    degradation={_degradation(wish)[1]},
     stages=(
         Stage(
             name={wish.losses!r},
@@ -75,24 +75,22 @@ main(recipe)
 def beside(wish: Wish) -> dict[str, bytes]:
     """The degradation's file, by the name that it has beside the recipe; none for a preset. Raises RecipeError, DataError."""
     preset_of(wish.degradation)
-    return {} if wish.degradation in PRESETS else {_own(wish): Path(wish.degradation).read_bytes()}
+    own = _own(wish)
+    return {} if own is None else {own: Path(wish.degradation).read_bytes()}
 
 
-def _own(wish: Wish) -> str:
-    return "degradation" + Path(wish.degradation).suffix
+def _own(wish: Wish) -> str | None:
+    """What the degradation's file is called beside the recipe; None for a preset."""
+    return None if wish.degradation in PRESETS else "degradation" + Path(wish.degradation).suffix
 
 
-def _degradation(wish: Wish) -> str:
-    if wish.degradation in PRESETS:
-        return f"PRESETS[{wish.degradation!r}]"
-    return f"{_reader(wish)[1]}(Path(__file__).with_name({_own(wish)!r}))"
-
-
-def _reader(wish: Wish) -> tuple[str, str]:
-    """The module and the function that gives the degradation."""
-    if wish.degradation in PRESETS:
-        return "degrade.presets", "PRESETS"
-    return ("unpaired", "pool_preset") if wish.degradation.endswith(".npz") else ("degrade.files", "from_script")
+def _degradation(wish: Wish) -> tuple[str, str]:
+    """What is imported for the degradation, and the expression for it."""
+    own = _own(wish)
+    if own is None:
+        return "degrade.presets import PRESETS", f"PRESETS[{wish.degradation!r}]"
+    module, reader = ("unpaired", "pool_preset") if own.endswith(".npz") else ("degrade.files", "from_script")
+    return f"{module} import {reader}", f"{reader}(Path(__file__).with_name({own!r}))"
 
 
 def _terms(wish: Wish) -> list[str]:
@@ -104,30 +102,30 @@ def _terms(wish: Wish) -> list[str]:
     return terms
 
 
+def _discriminator(wish: Wish) -> tuple[str, str]:
+    """Its module and name."""
+    cheap = macs_per_pixel(wish.spec) < _CHEAP
+    return ("thin", "thin_unet") if cheap else ("unet", "UNetDiscriminator")
+
+
 def _adversary(wish: Wish) -> str:
     if wish.losses != "gan":
         return ""
-    net = "thin_unet" if macs_per_pixel(wish.spec) < _CHEAP else "UNetDiscriminator"
+    net = _discriminator(wish)[1]
     return f"\n            adversary=AdversaryRecipe({net}, weight=Pull(0.2), learning_rate={wish.rate!r}),"
 
 
 def _imports(wish: Wish) -> str:
     names = ["consistency", "l1", *(["perceptual"] if wish.losses != "pixel" else [])]
-    own = wish.degradation not in PRESETS
-    lines = [
-        "from upscale_training.{} import {}".format(*_reader(wish)),
-        "from upscale_training.generator import spec_for",
-        f"from upscale_training.losses import {', '.join(names)}",
-        "from upscale_training.recipe import Recipe, Stage",
-        "from upscale_training.script import main",
+    parts = [
+        _degradation(wish)[0],
+        "generator import spec_for",
+        f"losses import {', '.join(names)}",
+        "recipe import Recipe, Stage",
+        "script import main",
     ]
     if wish.losses == "gan":
-        cheap = macs_per_pixel(wish.spec) < _CHEAP
-        module = "thin import thin_unet" if cheap else "unet import UNetDiscriminator"
-        lines = [
-            "from upscale_training.adversary import AdversaryRecipe",
-            f"from upscale_training.adversary.{module}",
-            *lines,
-            "from upscale_training.terms import Pull",
-        ]
-    return "\n".join([*(["from pathlib import Path", ""] if own else []), *lines])
+        net = "adversary.{} import {}".format(*_discriminator(wish))
+        parts = ["adversary import AdversaryRecipe", net, *parts, "terms import Pull"]
+    lines = [f"from upscale_training.{part}" for part in parts]
+    return "\n".join([*(["from pathlib import Path", ""] if _own(wish) else []), *lines])

@@ -43,7 +43,6 @@ class Players:
     def state(self) -> dict[str, Any]:
         """Tensors and plain values: everything that the next step depends on."""
         return {
-            "spec": self.network.spec.to_json(),
             "network": self.network.state_dict(),
             "ema": self.ema.network.state_dict(),
             "updates": self.ema.updates,

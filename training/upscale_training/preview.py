@@ -10,6 +10,7 @@ from PIL import Image as Pil
 from PIL import ImageDraw, ImageFont
 
 from upscale.image import Floats, from_float
+from upscale_training.data.detail import busiest
 from upscale_training.degrade import Degradation, Note, recorded
 
 Pixels = npt.NDArray[np.uint8]
@@ -56,21 +57,8 @@ def detailed_crop(picture: Floats, scale: int, side: int = CROP) -> Floats:
         raise ValueError(
             f"a picture of {picture.shape[1]}×{picture.shape[0]} is too small for scale {scale}; leave it out"
         )
-    gray = picture.mean(axis=2)
-    change = np.zeros_like(gray)
-    change[:, 1:] += np.abs(np.diff(gray, axis=1))
-    change[1:] += np.abs(np.diff(gray, axis=0))
-    tops = range(0, picture.shape[0] - height + 1, max(1, height // 4))
-    lefts = range(0, picture.shape[1] - width + 1, max(1, width // 4))
-    sums = np.pad(change, ((1, 0), (1, 0))).cumsum(axis=0, dtype=np.float64).cumsum(axis=1)
-    corners = [(top, left) for top in tops for left in lefts]
-    top, left = max(corners, key=lambda at: _sum(sums, *at, height, width))
+    left, top = busiest(255 * picture.mean(axis=2), height, width)
     return picture[top : top + height, left : left + width]
-
-
-def _sum(sums: npt.NDArray[np.float64], top: int, left: int, height: int, width: int) -> float:
-    bottom, right = top + height, left + width
-    return float(sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left])
 
 
 def _degraded(crop: Floats, degradation: Degradation, rng: np.random.Generator) -> Cell:

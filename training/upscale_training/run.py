@@ -14,14 +14,15 @@ from typing import Any
 
 import torch
 
-from upscale.engines.machine import accelerator
 from upscale_training.backbones import Backbone, BackboneName, load_backbone
 from upscale_training.changes import Changes, changed
+from upscale_training.data.feed import Make
 from upscale_training.data.held_out import pairs, split
 from upscale_training.data.pictures import Listing, list_pictures
 from upscale_training.data.samples import Cut, Samples
+from upscale_training.degrade import Preset
+from upscale_training.devices import chosen_device
 from upscale_training.distributed import joined_group
-from upscale_training.errors import RecipeError
 from upscale_training.health.pictures import Checkup
 from upscale_training.judge import Judge
 from upscale_training.metrics.suite import MetricName, open_metrics
@@ -102,20 +103,6 @@ def _views(folder: RunFolder, stack: contextlib.ExitStack) -> list[Tell]:
     return [board, report]
 
 
-def chosen_device(name: str) -> torch.device:
-    """auto: a GPU where there is one. Raises RecipeError for one that is not there."""
-    if name == "auto":
-        return torch.device(accelerator() or "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise RecipeError(
-            f"--device {name}: not here ({str(error).splitlines()[0]}); auto takes what there is"
-        ) from error
-    return device
-
-
 def _setting(
     order: Order,
     recipe: Recipe,
@@ -127,6 +114,7 @@ def _setting(
     stop: Callable[[], bool],
 ) -> Setting:
     device = ground.device
+    workers = _workers(order.workers, device)
     judges = _Judges(recipe, found.held_out, folder, device, order.backbones)
     identity = {"network": recipe.network.to_json(), "pictures": found.train.digest(), "seed": str(recipe.seed)}
     notes = {"recipe": recipe.name, "pictures": found.train.digest(), "program": f"upscale {version('upscale')}"}
@@ -134,13 +122,13 @@ def _setting(
         ground=ground,
         parts=findings.parts,
         folder=folder,
-        samples=partial(_make, order.recipe, order.changes, found.train),
+        samples=partial(_samples, order, recipe, found.train, workers),
         judge=judges.of,
         listeners=tuple(listeners),
         notes=notes,
         about={**_about(recipe, found, [*findings.warnings, *judges.missing], device), "bicubic": judges.bicubic()},
         identity=identity,
-        workers=_workers(order.workers, device),
+        workers=workers,
         guard=order.guard,
         stop=stop,
     )
@@ -150,15 +138,21 @@ def _load(files: Mapping[BackboneName, Path], name: BackboneName) -> Backbone:
     return load_backbone(name, files.get(name))
 
 
-def _make(script: Path, changes: Changes, listing: Listing, stage: int, seed: int) -> Callable[[], Samples]:
-    return partial(samples_of, script, changes, listing, stage, seed)
+def _samples(order: Order, recipe: Recipe, listing: Listing, workers: int, stage: int, seed: int) -> Make:
+    """How the samples of a stage are made: here, from the recipe at hand; in workers, from the script that they load."""
+    if workers == 0:
+        return partial(samples_of, recipe, listing, stage, seed)
+    return partial(_samples_there, order.recipe, order.changes, listing, stage, seed)
 
 
-def samples_of(script: Path, changes: Changes, listing: Listing, index: int, seed: int) -> Samples:
-    """The samples of a stage. Workers call it too: what travels to them is the script's name, not its functions."""
-    recipe = changed(load_recipe(script), changes)
-    stage = recipe.stages[index]
-    cuts = recipe.cuts
+def _samples_there(script: Path, changes: Changes, listing: Listing, stage: int, seed: int) -> Samples:
+    """What travels to a worker is the script's name, not its functions."""
+    return samples_of(changed(load_recipe(script), changes), listing, stage, seed)
+
+
+def samples_of(recipe: Recipe, listing: Listing, index: int, seed: int) -> Samples:
+    """The samples of stage `index`."""
+    stage, cuts = recipe.stages[index], recipe.cuts
     cut = Cut(stage.crop, cuts.shrink, cuts.detail, cuts.flip)
     scale = recipe.spec_in(stage).scale
     return Samples(
@@ -167,7 +161,7 @@ def samples_of(script: Path, changes: Changes, listing: Listing, index: int, see
 
 
 class _Judges:
-    """One judge for each stage, since stages may differ in scale and degradation; the last one is kept."""
+    """Who judges in each stage: another one only where scale or degradation differ from the judge's before."""
 
     def __init__(
         self,
@@ -179,6 +173,8 @@ class _Judges:
     ) -> None:
         self._recipe, self._held_out, self._folder = recipe, held_out, folder
         self._measures, self.missing = open_metrics(_QUICK if device.type == "cpu" else _QUICK + _SLOW, device, files)
+        self._checkup = Checkup()
+        self._made: tuple[Preset, int, Judge] | None = None
 
     def bicubic(self) -> dict[str, float]:
         """What bicubic reaches where the last stage is judged."""
@@ -187,10 +183,12 @@ class _Judges:
 
     def of(self, index: int) -> Judge:
         stage = self._recipe.stages[index]
-        scale = self._recipe.spec_in(stage).scale
-        made, _ = pairs(self._held_out, self._recipe.degradation_in(stage), scale, self._recipe.seed)
-        write_fixed(self._folder.path, made)
-        return Judge(made, self._measures, Checkup())
+        scale, preset = self._recipe.spec_in(stage).scale, stage.degradation or self._recipe.degradation
+        if self._made is None or self._made[0] is not preset or self._made[1] != scale:
+            made, _ = pairs(self._held_out, preset(scale), scale, self._recipe.seed)
+            write_fixed(self._folder.path, made)
+            self._made = preset, scale, Judge(made, self._measures, self._checkup)
+        return self._made[2]
 
 
 def _workers(wished: int | None, device: torch.device) -> int:

@@ -1,16 +1,13 @@
 """Recipes as files: `main(recipe)` at a script's end, and `load_recipe` for whoever runs it from elsewhere."""
 
-import contextlib
-import importlib.util
 import multiprocessing
 import sys
-import traceback
-from collections.abc import Generator
 from contextvars import ContextVar
 from pathlib import Path
 
 from upscale_training.errors import RecipeError
 from upscale_training.recipe import Recipe
+from upscale_training.user_code import executed
 
 _loading: ContextVar[list[Recipe] | None] = ContextVar("recipes being loaded", default=None)
 
@@ -34,40 +31,9 @@ def load_recipe(path: Path) -> Recipe:
     found: list[Recipe] = []
     token = _loading.set(found)
     try:
-        with _importing_beside(path):
-            _executed(path)
-    except Exception as error:  # a recipe is a person's own program: anything may happen in it
-        raise RecipeError(f"{_place(path, error)}: {type(error).__name__}: {error}") from error
+        executed(path, f"upscale_recipe_{path.stem}")
     finally:
         _loading.reset(token)
     if len(found) != 1:
         raise RecipeError(f"{path}: calls main(Recipe(...)) {len(found)} times; once is right")
     return found[0]
-
-
-def _executed(path: Path) -> None:
-    name = f"upscale_recipe_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise RecipeError(f"{path}: not a Python script; its name must end in .py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses in the recipe look themselves up there
-    spec.loader.exec_module(module)
-
-
-@contextlib.contextmanager
-def _importing_beside(path: Path) -> Generator[None]:
-    """Recipes may import modules that lie beside them, as programs may."""
-    folder = str(path.resolve().parent)
-    sys.path.insert(0, folder)
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)
-
-
-def _place(path: Path, error: BaseException) -> str:
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
-    if isinstance(error, SyntaxError) and error.lineno is not None:
-        lines.append(error.lineno)
-    return f"{path}:{lines[-1]}" if lines else str(path)

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from upscale_training.errors import DataError
 from upscale_training.imitate.blocks import planes
 from upscale_training.imitate.codec import macroblocks
 from upscale_training.imitate.grid import Candidate, Grid, candidates, locate
 from upscale_training.imitate.guess import Guess, guess, together
 from upscale_training.imitate.quantised import Quantized
-from upscale_training.imitate.reading import Example, paths_in, read
+from upscale_training.imitate.reading import Example, read_all
 from upscale_training.imitate.statistics import Known, statistics
 
 ALONE, AGREED = 2.6, 1.9
@@ -78,16 +77,8 @@ class Findings:
 
 def look_at(folder: Path) -> Findings:
     """All of a folder's pictures. Unreadable ones are skipped and named; DataError where none is left."""
-    examples: list[Example] = []
-    skipped: list[str] = []
-    for path in paths_in(folder):
-        try:
-            examples.append(read(path))
-        except DataError as error:
-            skipped.append(str(error))
-    if not examples:
-        raise DataError(f"{folder}: none of its pictures can be used ({skipped[0]})")
-    return replace(findings(examples), skipped=tuple(skipped))
+    examples, skipped = read_all(folder)
+    return replace(findings(examples), skipped=skipped)
 
 
 def findings(examples: Sequence[Example]) -> Findings:

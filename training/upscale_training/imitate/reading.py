@@ -45,6 +45,19 @@ def read(path: Path) -> Example:
     return Example(path.name, _middle(levels), quality, subsampling)
 
 
+def read_all(folder: Path) -> tuple[list[Example], tuple[str, ...]]:
+    """All of a folder's pictures, and why others were left out, a line each. Raises DataError where none is left."""
+    examples, skipped = list[Example](), list[str]()
+    for path in paths_in(folder):
+        try:
+            examples.append(read(path))
+        except DataError as error:
+            skipped.append(str(error))
+    if not examples:
+        raise DataError(f"{folder}: none of its pictures can be used ({skipped[0]})")
+    return examples, tuple(skipped)
+
+
 def paths_in(folder: Path) -> list[Path]:
     """The folder's pictures by their suffixes, in the order of their names. Raises DataError where there are none."""
     if not folder.is_dir():

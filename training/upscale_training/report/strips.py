@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from PIL import Image as Pil
 
-from upscale.image import Array
+from upscale_training.data.detail import busiest
 from upscale_training.report.log import Line, Records, step_of
 
 COLUMNS = 8
@@ -174,20 +174,6 @@ def _crop(path: Path, _changed: int) -> _Crop | None:
         return None
     left, top = busiest(np.asarray(picture.convert("L")), TILE)
     return _Crop(picture.width, picture.height, left, top)
-
-
-def busiest(gray: Array, side: int) -> tuple[int, int]:
-    """Left and top of the window, at most side × side, with most change in a gray picture (H, W)."""
-    height, width = gray.shape
-    values = gray.astype(np.float64)
-    change = np.zeros((height + 1, width + 1))
-    change[1:, 2:] += np.minimum(np.abs(np.diff(values, axis=1)), 24)  # texture counts, not one strong edge
-    change[2:, 1:] += np.minimum(np.abs(np.diff(values, axis=0)), 24)
-    total = change.cumsum(0).cumsum(1)
-    high, wide = min(side, height), min(side, width)
-    sums = total[high:, wide:] - total[:-high, wide:] - total[high:, :-wide] + total[:-high, :-wide]
-    top, left = np.unravel_index(int(np.argmax(sums)), sums.shape)
-    return int(left), int(top)
 
 
 @functools.lru_cache(maxsize=512)

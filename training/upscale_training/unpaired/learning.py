@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from upscale_training.errors import DataError
 from upscale_training.imitate.blocks import planes
 from upscale_training.imitate.grid import Grid, locate
 from upscale_training.imitate.look import Findings, Look, findings
-from upscale_training.imitate.reading import Example, paths_in, read
+from upscale_training.imitate.reading import Example, read_all
 from upscale_training.unpaired.flat import TONES, Flat, flat
 from upscale_training.unpaired.kernel import agreed, ellipse, skew
 from upscale_training.unpaired.likelihood import (
@@ -49,15 +48,8 @@ def learned_from(folder: Path) -> Pool:
 
     Unreadable pictures are left out and named in the pool's `skipped`. Raises DataError where none is left.
     """
-    examples, skipped = list[Example](), list[str]()
-    for path in paths_in(folder):
-        try:
-            examples.append(read(path))
-        except DataError as error:
-            skipped.append(str(error))
-    if not examples:
-        raise DataError(f"{folder}: none of its pictures can be used ({skipped[0]})")
-    return replace(learned(examples), skipped=tuple(skipped))
+    examples, skipped = read_all(folder)
+    return replace(learned(examples), skipped=skipped)
 
 
 def learned(examples: list[Example]) -> Pool:
