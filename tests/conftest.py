@@ -1,5 +1,6 @@
 """What every test can lean on. No shared data, no GPU and no internet is needed, except where `shared` is asked for."""
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,12 @@ from upscale.spec import ModelSpec
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 GOLDEN = Path(__file__).resolve().parent / "golden"
+
+
+def pytest_configure() -> None:
+    """Processes that test side by side share the cores: each with threads for all of them takes several times as long."""
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
 
 
 @pytest.fixture(autouse=True)

@@ -196,14 +196,14 @@ def test_every_limit_explains_itself() -> None:
         assert len(limit.why) > 10 or limit is limits.NOT_FINITE
 
 
+def guessing(number: int, steep: float) -> dict[str, Any]:
+    line = step(number, real=0.55, fake=0.47)
+    line["gradients"]["discriminator"] = steep
+    return line
+
+
 def test_a_discriminator_that_has_stopped_learning_is_not_one_that_has_not_begun() -> None:
     """Both guess; one had large gradients before."""
-
-    def guessing(number: int, steep: float) -> dict[str, Any]:
-        line = step(number, real=0.55, fake=0.47)
-        line["gradients"]["discriminator"] = steep
-        return line
-
     young = [guessing(20 * index, 0.01) for index in range(12)]
     assert names(Watch(), young) == []
     lost = [guessing(0, 10.0), *(guessing(20 * index, 0.05) for index in range(1, 12))]
@@ -211,3 +211,10 @@ def test_a_discriminator_that_has_stopped_learning_is_not_one_that_has_not_begun
     decision = Guard().decide([Alarm(limits.DISCRIMINATOR_LOST, 1, 0.51)], adversarial=True)
     assert decision is not None
     assert decision[0] == RestartDiscriminator(0.1)
+
+
+def test_a_new_discriminator_is_not_measured_by_the_old_ones_gradients() -> None:
+    watch = Watch()
+    assert names(watch, [guessing(0, 10.0), *(guessing(20 * index, 0.05) for index in range(1, 12))])
+    watch.acted(limits.DISCRIMINATOR_LOST.name)
+    assert names(watch, [guessing(20 * index, 0.05) for index in range(12, 24)]) == []

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from click.testing import CliRunner
 import upscale
 from upscale.checkpoint import read_checkpoint
 from upscale.errors import OutputError
-from upscale_training.changes import Changes
+from upscale.files import lock
+from upscale_training.changes import Changes, changed
 from upscale_training.cli import main
 from upscale_training.errors import RecipeError, RunError
+from upscale_training.losses import feature_matching, perceptual
 from upscale_training.order import Order
 from upscale_training.run import carried_out
 from upscale_training.script import load_recipe
@@ -221,6 +224,29 @@ def test_a_run_is_never_overwritten_unasked(place: Path) -> None:
     assert carried_out(order(place, overwrite=True, changes=Changes(steps=2)), []) == "finished"
     with pytest.raises(RunError, match="no checkpoint to go on from"):
         carried_out(order(place, "new", resume=True), [])
+
+
+def test_overwriting_leaves_a_living_runs_files_alone(place: Path) -> None:
+    carried_out(order(place, changes=Changes(steps=2)), [])
+    before = {path: path.stat().st_mtime_ns for path in (place / "run").rglob("*") if path.name != ".lock"}
+    with (place / "run" / ".lock").open("w") as held:
+        assert lock(held.fileno())
+        with pytest.raises(RunError, match="another run is at work"):
+            carried_out(order(place, overwrite=True), [])
+    after = {path: path.stat().st_mtime_ns for path in (place / "run").rglob("*") if path.name != ".lock"}
+    assert after == before
+
+
+def test_pixel_only_leaves_out_adversaries_and_what_needs_them_or_a_backbone(place: Path) -> None:
+    recipe = load_recipe(place / "recipe.py")
+    pixel, gan = recipe.stages
+    full = replace(gan, terms=(*gan.terms, perceptual(1.0), feature_matching(1.0)))
+    left = changed(replace(recipe, stages=(pixel, full)), Changes(pixel_only=True))
+    assert left.stages[1].adversary is None
+    assert [term.name for term in left.stages[1].terms] == ["l1"]
+    with pytest.raises(RecipeError, match="without terms"):
+        changed(replace(recipe, stages=(replace(gan, terms=(perceptual(1.0),)),)), Changes(pixel_only=True))
+    assert carried_out(order(place, changes=Changes(steps=2, pixel_only=True)), []) == "finished"
 
 
 def test_other_pictures_than_the_run_began_with_are_refused(place: Path) -> None:

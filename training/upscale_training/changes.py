@@ -4,15 +4,16 @@ from dataclasses import dataclass, replace
 
 from upscale_training.errors import RecipeError
 from upscale_training.losses import needs_backbone
+from upscale_training.losses.matching import discriminator_layers
 from upscale_training.recipe import Recipe, Stage
-from upscale_training.terms import Term
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
     """None leaves the recipe's own. `steps`: of the whole run, shared among its stages as the recipe shares them.
 
-    `pixel_only`: without terms and adversaries that need weights of a backbone. `smoke`: a few steps of everything, small.
+    `pixel_only`: without adversaries, and without terms that need one or a backbone's weights. `smoke`: a few steps of
+    everything, small.
     """
 
     steps: int | None = None
@@ -45,7 +46,7 @@ def _changed(stage: Stage, changes: Changes, total: int) -> Stage:
 
 
 def _pixel_only(stage: Stage) -> Stage:
-    terms: tuple[Term, ...] = tuple(term for term in stage.terms if not needs_backbone(term))
+    terms = tuple(term for term in stage.terms if not needs_backbone(term) and term.sees is not discriminator_layers)
     if not terms:
         raise RecipeError(f"stage {stage.name}: --pixel-only leaves it without terms; add one to the recipe")
-    return replace(stage, terms=terms)
+    return replace(stage, terms=terms, adversary=None)

@@ -134,16 +134,17 @@ class RunFolder:
     def begun(self, recipe: Path, resume: bool, overwrite: bool) -> Generator[None]:
         """Makes the folder ours while the block lasts. Raises RunError where another run is in it or has left something."""
         self.refuse_if_taken(resume, overwrite)
-        if overwrite and not resume and self.path.is_dir():
-            self._cleared()
         try:
-            self.pictures.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written ({error.strerror}); choose another -o") from error
         try:
             if lock(handle) is False:
                 raise RunError(f"{self.path}: another run is at work in it; wait for it or choose another -o")
+            if overwrite and not resume:  # not before the folder is ours: another run may live in it
+                self._cleared()
+            self.pictures.mkdir(exist_ok=True)
             clear_stale(self._checkpoints)
             if not (self.recipe.exists() and self.recipe.samefile(recipe)):
                 shutil.copyfile(recipe, self.recipe)

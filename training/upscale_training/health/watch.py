@@ -67,6 +67,8 @@ class Watch:
         """Something was done about an alarm: it is raised again when its cause stays for as long as the first time."""
         self.active.discard(name)
         self._crossed[name] = 0
+        if name == limits.DISCRIMINATOR_LOST.name:
+            self._steepest = 0.0  # there is a new one, whose gradients have yet to grow
 
     def to_state(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""
