@@ -155,6 +155,18 @@ def test_enlarger_takes_any_size_whatever_the_networks_multiple(
     assert (got.height, got.width) == (size[0] * scale, size[1] * scale)
 
 
+@pytest.mark.parametrize("name", ["span", "swinir"])
+def test_foreign_networks_see_the_picture_and_nothing_around_it(
+    name: str, foreign: Callable[[str], Path], make_photo: MakePhoto
+) -> None:
+    """Published figures hold for that; padding of ours would change what they do at the rim."""
+    picture, path = make_photo(40, 48), foreign(name)
+    alone = run(engine_of(path), picture, WHOLE, np.uint8)
+    enlarger = Enlarger(open_model(str(path)), Wish(device="cpu", precision="fp32"), Settings(color_fix=False))
+    got = enlarger.enlarge(Image(picture), enlarger.scale).rgb
+    np.testing.assert_array_equal(got, alone)
+
+
 def test_progress_rises_to_one(foreign: Callable[[str], Path], make_photo: MakePhoto) -> None:
     told: list[float] = []
     pixels = to_float(make_photo(200, 16))
