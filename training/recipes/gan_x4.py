@@ -25,7 +25,7 @@ main(
         stages=(
             Stage(
                 name="pixel",
-                steps=5000,
+                steps=4000,
                 batch=8,
                 crop=128,
                 learning_rate=2e-4,
