@@ -21,7 +21,7 @@ from upscale_training.adversary.pretrained import Pretrained
 from upscale_training.adversary.projected import ProjectedDiscriminator, projected
 from upscale_training.adversary.spectral import SpectralConv2d
 from upscale_training.adversary.strided import StridedDiscriminator
-from upscale_training.adversary.thin import thin_unet
+from upscale_training.adversary.thin import thin_patch
 from upscale_training.adversary.unet import UNetDiscriminator
 from upscale_training.adversary.vgg import VGGDiscriminator
 from upscale_training.backbones import random_backbone
@@ -42,7 +42,7 @@ NETS: dict[str, tuple[Make, int, Shapes]] = {
     "unet": (partial(UNetDiscriminator, 4), 32, [(2, 1, 32, 32)]),
     "unet of an odd size": (partial(UNetDiscriminator, 4), 37, [(2, 1, 37, 37)]),
     "unet without skips": (partial(UNetDiscriminator, 4, skip=False), 16, [(2, 1, 16, 16)]),
-    "thin": (partial(thin_unet, 4), 32, [(2, 1, 8, 8)]),
+    "thin": (partial(thin_patch, 4), 64, [(2, 1, 6, 6)]),
     "vgg 128": (partial(VGGDiscriminator, 2), 128, [(2, 1)]),
     "vgg 256": (partial(VGGDiscriminator, 1, 256), 256, [(2, 1)]),
     "patch": (partial(PatchDiscriminator, 4), 64, [(2, 1, 6, 6)]),
@@ -241,7 +241,8 @@ def test_what_the_discriminators_cost_beside_the_compact_network() -> None:
     compact = build(ModelSpec("compact", "compact", 4, 64, blocks=16, activation="prelu"))
     assert macs_per_pixel(compact) == 619_200
     share = {
-        name: macs_per_pixel(net) / COMPACT_MACS for name, net in [("unet", UNetDiscriminator()), ("thin", thin_unet())]
+        name: macs_per_pixel(net) / COMPACT_MACS
+        for name, net in [("unet", UNetDiscriminator()), ("thin", thin_patch())]
     }
     assert share["unet"] == pytest.approx(10.22, abs=0.01)
     assert share["thin"] < 0.4

@@ -21,7 +21,7 @@ from upscale_training.adversary.penalties import gradient_penalty, r1, r2
 from upscale_training.adversary.projected import ProjectedDiscriminator
 from upscale_training.adversary.real import Taught, mixed_real
 from upscale_training.adversary.strided import StridedDiscriminator
-from upscale_training.adversary.thin import thin_unet
+from upscale_training.adversary.thin import thin_patch
 from upscale_training.adversary.unet import UNetDiscriminator
 from upscale_training.backbones import random_backbone
 from upscale_training.errors import RecipeError, RunError
@@ -31,7 +31,7 @@ SR = torch.rand(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
 HR = torch.rand(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2))
 
 unet = partial(UNetDiscriminator, 4)
-thin = partial(thin_unet, 4)
+thin = partial(thin_patch, 4)
 batch_normed = partial(StridedDiscriminator, SIDE, 4)
 batch_free = partial(StridedDiscriminator, SIDE, 4, batch_norm=False)
 two_scales = partial(MultiScaleDiscriminator, partial(PatchDiscriminator, 4, strided=1, norm="instance"), 2)

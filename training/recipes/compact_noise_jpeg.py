@@ -2,12 +2,12 @@
 
     upscale-train run training/recipes/compact_noise_jpeg.py --data PHOTOS/ -o runs/noise-jpeg
 
-Two stages: the network first learns from pixels, which is cheap, then sees through VGG16's eyes and plays a light game. About
+Two stages: the network first learns from pixels, which is cheap, then sees through VGG16's eyes and plays a light game. Half
 an hour on two cores with bf16.
 """
 
 from upscale_training.adversary import AdversaryRecipe
-from upscale_training.adversary.thin import thin_unet
+from upscale_training.adversary.thin import thin_patch
 from upscale_training.degrade import Degradation
 from upscale_training.degrade.combine import chain
 from upscale_training.degrade.noise import gaussian_noise
@@ -34,7 +34,7 @@ main(
         stages=(
             Stage(
                 name="pixel",
-                steps=4000,
+                steps=1500,
                 batch=8,
                 crop=128,
                 learning_rate=2e-4,
@@ -44,17 +44,17 @@ main(
             ),
             Stage(
                 name="perceptual",
-                steps=1600,
+                steps=1200,
                 batch=8,
                 crop=128,
                 learning_rate=1e-4,
                 warmup=50,
                 decay="cosine",
                 terms=(l1(1.0), consistency(1.0), perceptual(0.01, "vgg16")),
-                adversary=AdversaryRecipe(thin_unet, weight=Pull(0.2)),
+                adversary=AdversaryRecipe(thin_patch, weight=Pull(0.2), learning_rate=3e-4),
             ),
         ),
-        validate_every=400,
-        checkpoint_every=400,
+        validate_every=300,
+        checkpoint_every=300,
     )
 )

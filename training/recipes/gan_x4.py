@@ -10,7 +10,7 @@ UNetDiscriminator, and ten times the steps.
 
 from upscale.spec import ModelSpec
 from upscale_training.adversary import AdversaryRecipe
-from upscale_training.adversary.thin import thin_unet
+from upscale_training.adversary.thin import thin_patch
 from upscale_training.degrade.presets import PRESETS
 from upscale_training.losses import consistency, l1, perceptual
 from upscale_training.recipe import Recipe, Stage
@@ -35,13 +35,13 @@ main(
             ),
             Stage(
                 name="gan",
-                steps=1500,
+                steps=1000,
                 batch=8,
                 crop=128,
                 learning_rate=1e-4,
                 warmup=50,
                 terms=(l1(1.0), consistency(1.0), perceptual(0.01, "vgg16")),
-                adversary=AdversaryRecipe(thin_unet, weight=Pull(0.2)),
+                adversary=AdversaryRecipe(thin_patch, weight=Pull(0.2), learning_rate=3e-4),
             ),
         ),
         validate_every=250,

@@ -105,14 +105,15 @@ def _terms(wish: Wish) -> list[str]:
 def _discriminator(wish: Wish) -> tuple[str, str]:
     """Its module and name."""
     cheap = macs_per_pixel(wish.spec) < _CHEAP
-    return ("thin", "thin_unet") if cheap else ("unet", "UNetDiscriminator")
+    return ("thin", "thin_patch") if cheap else ("unet", "UNetDiscriminator")
 
 
 def _adversary(wish: Wish) -> str:
     if wish.losses != "gan":
         return ""
     net = _discriminator(wish)[1]
-    return f"\n            adversary=AdversaryRecipe({net}, weight=Pull(0.2), learning_rate={wish.rate!r}),"
+    rate = 3 * wish.rate if net == "thin_patch" else wish.rate  # so that it keeps ahead of a small generator
+    return f"\n            adversary=AdversaryRecipe({net}, weight=Pull(0.2), learning_rate={rate:g}),"
 
 
 def _imports(wish: Wish) -> str:

@@ -101,6 +101,11 @@ class Rescuer:
             case Stop():
                 say("action", action="stop", detail=f"{self.rollbacks} roll backs did not help", reason=name)
 
+    @property
+    def spoiled(self) -> bool:
+        """Whether the pictures of the last validation are beyond a limit that no metric makes up for."""
+        return self._watch.spoiled
+
     def paused(self, number: int) -> bool:
         """Whether the discriminator rests at this step."""
         return number < self._paused_until

@@ -21,6 +21,9 @@ from upscale_training.terms import Pull, Ramp, Seen, Term, Weight
 _PARTS = 4096
 """More micro-batches than a process ever makes of a batch."""
 
+ADVERSARY = "adversary"
+"""The name of its term, in the log too."""
+
 Facts = dict[str, float | Tensor]
 """What a step tells, under the log's names: losses.*, gradients.*, game.*, rates.*, skipped. Scalars, on any device."""
 
@@ -145,7 +148,7 @@ def _terms(turn: _Turn, number: int) -> Iterator[Term]:
     adversary = turn.players.adversary
     if adversary is not None:
         loss = partial(adversary.generator_loss, step=turn.step, part=turn.part(number))
-        yield Term("adversary", adversary.recipe.weight, loss)
+        yield Term(ADVERSARY, adversary.recipe.weight, loss)
 
 
 def _pull(turn: _Turn, term: Term, seen: Seen, leaves: list[Tensor], sums: list[Tensor], share: float) -> None:
@@ -158,6 +161,9 @@ def _pull(turn: _Turn, term: Term, seen: Seen, leaves: list[Tensor], sums: list[
     pulls = torch.autograd.grad(arithmetic.scaled(value * share), leaves, allow_unused=True)
     strength = None if pulls[0] is None else _norm(pulls[0])  # pyright: ignore[reportUnnecessaryComparison]
     weight = _weight(term.weight, turn.done, sums[0], strength) * turn.players.factors.get(term.name, 1.0)
+    if term.name == ADVERSARY and isinstance(term.weight, Pull):
+        assert turn.players.adversary is not None
+        weight = weight * turn.players.adversary.skill
     for total, pull in zip(sums, pulls, strict=True):
         if pull is not None:  # pyright: ignore[reportUnnecessaryComparison]
             total += weight * pull

@@ -42,7 +42,8 @@ class Pull:
     """A weight that is found anew at each step: the term pulls on the output `share` times as strongly as all terms before it
     together, but weighs `most` at most (the adaptive weight of VQGAN, Esser et al. 2021, arXiv:2012.09841, section 3.2).
 
-    What a discriminator's gradient is worth changes a thousandfold in a game; this keeps its say the same.
+    What a discriminator's gradient is worth changes a thousandfold in a game; this keeps its say the same. One that guesses has
+    little to say: its share is multiplied by `Adversary.skill`, else its noise would be blown up to full strength.
     """
 
     share: float

@@ -1,6 +1,7 @@
 """The training run: stages of steps, and what happens between them. Read `Trainer.run` from the top."""
 
 import json
+import math
 import sys
 import time
 from collections import deque
@@ -28,7 +29,10 @@ from upscale_training.strips import write_made
 Tell = Callable[[dict[str, Any]], object]
 """Takes a line of the log; see report.log."""
 
-_FORMAT = 1
+_FORMAT = 2
+_NOTHING = True, math.inf
+"""The rank of what stands in model.safetensors, whether spoiled and its score, before anything stands there."""
+
 _SEEN = 4
 """Batches of originals that are kept, to ask the discriminator whether it knows them."""
 
@@ -67,7 +71,7 @@ class Trainer:
         self._stage = -1
         self._players: Players | None = None
         self._judge: Judge | None = None
-        self._best: float | None = None
+        self._best = _NOTHING
         self._known: dict[str, float] = {}
         self._seen: deque[torch.Tensor] = deque(maxlen=_SEEN)
         self._meter, self._clock = Meter(), time.perf_counter()
@@ -186,7 +190,9 @@ class Trainer:
         self._at(index)
 
     def _at(self, index: int) -> None:
-        self._stage, self._judge, self._best = index, self.setting.judge(index), None
+        scales = [self.recipe.spec_in(self.recipe.stages[stage]).scale for stage in {max(0, self._stage), index}]
+        ill = self._best[0] or len(set(scales)) > 1
+        self._stage, self._judge, self._best = index, self.setting.judge(index), (ill, math.inf)
         self._seen.clear()
         self._rescuer.entered()
 
@@ -201,7 +207,7 @@ class Trainer:
         self._rescuer.observe(line, self._say)
 
     def _validate(self) -> None:
-        """Judges the average; the best one of a stage becomes model.safetensors."""
+        """Judges the average; the best one of a stage becomes model.safetensors, but no spoiled one takes a sound one's place."""
         if not self._group.leads:
             return
         assert self._judge is not None
@@ -212,8 +218,9 @@ class Trainer:
         line = {"metrics": verdict.metrics, "health": verdict.health, "pictures": pictures, "game": self._known}
         adversarial = self.players.adversary is not None
         self._rescuer.observe(self._say("validation", adversarial=adversarial, **line), self._say)
-        if self._best is None or verdict.score < self._best:
-            self._best = verdict.score
+        rank = (self._rescuer.spoiled, verdict.score)
+        if rank < self._best:
+            self._best = rank
             self._publish(verdict)
 
     def _memory_of_the_game(self, judge: Judge) -> dict[str, float]:
@@ -239,7 +246,7 @@ class Trainer:
             "recipe": self.setting.identity,
             "players": self.players.state(),
             "rescuer": self._rescuer.state(),
-            "best": self._best,
+            "best": list(self._best),
             "known": self._known,
         }
         if self._group.leads:
@@ -257,7 +264,8 @@ class Trainer:
         self._players = empty_players(self.recipe, state["stage"], self.setting.ground)
         self._at(state["stage"])
         self._players.load(state["players"])
-        self._best, self._known = state["best"], state["known"]
+        (ill, score), self._known = state["best"], state["known"]
+        self._best = (ill, score)
         self._rescuer.load(state["rescuer"])
 
     def _ended(self, reason: str) -> str:

@@ -19,6 +19,9 @@ Facts = dict[str, float | Tensor]
 right), `logit_real` and `logit_fake` (means), `gradient` (norm before clipping), `skipped` (1 if it was not finite)."""
 
 _AUGMENT, _PENALTY, _HELD_OUT = 1, 2, 3  # separate streams of chance
+_GUESS, _SKILLED, _LEAST_SKILL = 0.5, 0.6, 0.05
+_LATELY = 0.1
+"""The share of the present step in the mean of what was rated right."""
 
 
 @dataclass(eq=False)
@@ -37,7 +40,7 @@ class Adversary:
 
     The caller's autocast is respected; losses are float32, penalties wholly so. The network is always in training mode.
     `speed` multiplies the learning rate; while `paused`, a step measures and changes nothing. `parameters` is what is
-    trained, equal in all processes for an equal seed.
+    trained, equal in all processes for an equal seed. `skill`: how much better than guessing it has lately been.
     """
 
     def __init__(self, recipe: AdversaryRecipe, device: torch.device | str = "cpu", seed: int = 0) -> None:
@@ -50,6 +53,7 @@ class Adversary:
         fused = self.device.type == "cuda"
         self.optimizer = torch.optim.Adam(self.parameters, recipe.learning_rate, recipe.betas, fused=fused)
         self.speed, self.paused = 1.0, False
+        self._right = torch.full((), _GUESS, device=self.device)
         self._fake_means: list[Tensor] = []
         self._turn: _Turn | None = None
 
@@ -65,6 +69,11 @@ class Adversary:
         if isinstance(game, Absolute):
             return _mean(game.on_generator(each) for each in fake)
         return _mean(game.on_generator(*each) for each in zip(real, fake, strict=True))
+
+    @property
+    def skill(self) -> Tensor:
+        """From a twentieth, while it guesses, to 1 where it has rated 60 % right: a scalar."""
+        return ((self._right - _GUESS) / (_SKILLED - _GUESS)).clamp(_LEAST_SKILL, 1.0)
 
     def features(self, x: Tensor) -> list[Tensor]:
         """The discriminator's inner layers, for feature matching: gradient to `x`, none to the discriminator."""
@@ -146,6 +155,7 @@ class Adversary:
             "optimizer": self.optimizer.state_dict(),
             "speed": self.speed,
             "paused": self.paused,
+            "right": self._right,
             "fake_means": self._fake_means,
         }
 
@@ -155,6 +165,7 @@ class Adversary:
             self.net.load_state_dict(state["net"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.speed, self.paused = float(state["speed"]), bool(state["paused"])
+            self._right = state["right"].to(self.device)
             self._fake_means = [mean.to(self.device) for mean in state["fake_means"]]
         except (RuntimeError, ValueError, KeyError) as error:
             raise RunError(
@@ -182,8 +193,11 @@ class Adversary:
     @torch.no_grad()
     def _measure(self, turn: _Turn, real: list[Tensor], fake: list[Tensor], share: float) -> None:
         ratings = [rated(self.recipe.game, *each) for each in zip(real, fake, strict=True)]
-        turn.add("real", _mean(right for right, _ in ratings), share)
-        turn.add("fake", _mean(right for _, right in ratings), share)
+        real_right, fake_right = (_mean(pair[side] for pair in ratings) for side in (0, 1))
+        turn.add("real", real_right, share)
+        turn.add("fake", fake_right, share)
+        right = (real_right + fake_right).detach() / 2
+        self._right = self._right.lerp(right.to(self._right), share * _LATELY)
         turn.add("logit_real", _mean(each.mean() for each in real), share)
         turn.add("logit_fake", _mean(each.mean() for each in fake), share)
         self._fake_means = [each.detach().mean() for each in fake]

@@ -1,14 +1,17 @@
 """A cheap discriminator for small generators.
 
 Real-ESRGAN's U-Net costs 10 times as many multiplications for each picture as the compact network that it is to teach, and
-it is run three times a step where the generator is run once. Here the pixels are folded into channels first, as many as the
-network enlarges: the first layer still sees every pixel and every phase of the sub-pixel grid (where checkerboards show),
-the others work at the size of the small picture. `cost.macs_per_pixel` measures what a network costs.
+it is run three times a step where the generator is run once. This one costs a third of that network; `cost.macs_per_pixel`
+measures what networks cost.
+
+Tried and left: that U-Net on pixels folded 4×4 into channels. Beside a network trained with L1 it still guessed after 120
+batches (loss 1.38, that is 2·ln 2) and after 1,500 steps of a game, whatever its learning rate, where this one tells 68 %
+right after 120; and the gradient of one that guesses draws nothing but the grid of its own layers.
 """
 
-from upscale_training.adversary.unet import UNetDiscriminator
+from upscale_training.adversary.patch import PatchDiscriminator
 
 
-def thin_unet(features: int = 48, unshuffle: int = 4) -> UNetDiscriminator:
-    """A logit for each 4×4 block of pixels: (N, 3, H, W) → (N, 1, H/4, W/4), sides multiples of 4 and at least 32."""
-    return UNetDiscriminator(features, unshuffle=unshuffle)
+def thin_patch(features: int = 32) -> PatchDiscriminator:
+    """A logit for each patch of 70×70 pixels, with spectral norm: (N, 3, H, W) → (N, 1, H/8 - 2, W/8 - 2)."""
+    return PatchDiscriminator(features, strided=3, norm="spectral")

@@ -10,17 +10,13 @@ from upscale_training.adversary.spectral import SpectralConv2d
 
 
 class UNetDiscriminator(Discriminator):
-    """A logit for each pixel: (N, 3, H, W) → (N, 1, H, W), sides of at least 8·unshuffle. Parameters have basicsr's names.
+    """A logit for each pixel: (N, 3, H, W) → (N, 1, H, W), sides of at least 8. Parameters have basicsr's names."""
 
-    `unshuffle` r folds r×r pixels into channels first, so that all layers and the logits are 1/r as wide and high: a
-    cheap network for small generators (see `thin`). Both sides must then be multiples of r.
-    """
-
-    def __init__(self, features: int = 64, skip: bool = True, unshuffle: int = 1) -> None:
+    def __init__(self, features: int = 64, skip: bool = True) -> None:
         super().__init__()
         f = features
-        self.skip, self.unshuffle = skip, unshuffle
-        self.conv0 = nn.Conv2d(3 * unshuffle**2, f, 3, padding=1)
+        self.skip = skip
+        self.conv0 = nn.Conv2d(3, f, 3, padding=1)
         self.conv1 = SpectralConv2d(f, f * 2, 4, stride=2)
         self.conv2 = SpectralConv2d(f * 2, f * 4, 4, stride=2)
         self.conv3 = SpectralConv2d(f * 4, f * 8, 4, stride=2)
@@ -36,7 +32,7 @@ class UNetDiscriminator(Discriminator):
 
     def features(self, x: Tensor) -> list[Tensor]:
         """Four on the way down, three on the way up (skips added), two at full size."""
-        x0 = _leaky(self.conv0(F.pixel_unshuffle(x, self.unshuffle)))
+        x0 = _leaky(self.conv0(x))
         x1 = _leaky(self.conv1(x0))
         x2 = _leaky(self.conv2(x1))
         x3 = _leaky(self.conv3(x2))

@@ -51,6 +51,7 @@ class Stop:
 Action = SlowDiscriminator | RestartDiscriminator | Rebalance | RollBack | Stop
 
 _SEVERE: tuple[Limit, ...] = (limits.NOT_FINITE, limits.CONSTANT, limits.LOSS_EXPLODES, limits.WORSE)
+_VISIBLE: tuple[Limit, ...] = (limits.LOST_DIVERSITY, limits.CHECKERBOARD)
 _ADVERSARYS: tuple[Limit, ...] = (limits.LOST_DIVERSITY, limits.CHECKERBOARD, limits.MEMORIZING)
 
 
@@ -59,10 +60,14 @@ class Guard:
 
     def __init__(self) -> None:
         self._gentle: dict[str, int] = {}
+        self._values: dict[str, float] = {}
         self._rollbacks = 0
 
     def decide(self, alarms: Sequence[Alarm], adversarial: bool) -> tuple[Action, Alarm] | None:
-        """The one measure for the worst of these alarms, and that alarm; `adversarial`: an adversary plays."""
+        """The one measure for the worst of these alarms, and that alarm; `adversarial`: an adversary plays.
+
+        Where pictures have become worse since a gentle measure, that was not it: a roll back.
+        """
         if not alarms:
             return None
         alarm = min(alarms, key=_rank)
@@ -71,7 +76,13 @@ class Guard:
         if not adversarial or alarm.limit in (limits.DRIFT, limits.STEPS_SKIPPED, limits.GENERATOR_WINS):
             return None  # only a person can change what causes it
         tried = self._gentle[alarm.name] = self._gentle.get(alarm.name, 0) + 1
-        if tried > _GENTLE:
+        before, self._values[alarm.name] = self._values.get(alarm.name), alarm.value
+        worse = (
+            alarm.limit in _VISIBLE
+            and before is not None
+            and alarm.limit.beyond(before) < alarm.limit.beyond(alarm.value)
+        )
+        if tried > _GENTLE or worse:
             return self._back(), alarm
         if alarm.limit is limits.DISCRIMINATOR_LOST:
             return RestartDiscriminator(0.1), alarm
@@ -81,17 +92,22 @@ class Guard:
 
     def to_state(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""
-        return {"gentle": self._gentle, "rollbacks": self._rollbacks}
+        return {"gentle": self._gentle, "values": self._values, "rollbacks": self._rollbacks}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "Guard":
         """What `to_state` gave."""
         guard = cls()
-        guard._gentle, guard._rollbacks = dict(state["gentle"]), state["rollbacks"]
+        guard._gentle, guard._values, guard._rollbacks = (
+            dict(state["gentle"]),
+            dict(state["values"]),
+            state["rollbacks"],
+        )
         return guard
 
     def _back(self) -> Action:
         """A tenth of the learning rates each time: three roll backs are a factor of 1000, which cures any slip of a decimal."""
+        self._values.clear()
         self._rollbacks += 1
         return RollBack(0.1) if self._rollbacks <= MOST_ROLLBACKS else Stop()
 

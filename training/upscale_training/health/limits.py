@@ -27,6 +27,10 @@ class Limit:
         """NaN crosses nothing: it was not measured."""
         return (self.most is not None and value > self.most) or (self.least is not None and value < self.least)
 
+    def beyond(self, value: float) -> float:
+        """How far a value lies on the wrong side."""
+        return value - self.limit if self.most is not None else self.limit - value
+
     @property
     def limit(self) -> float:
         """The one that can be crossed."""

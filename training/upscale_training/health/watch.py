@@ -17,6 +17,8 @@ _HISTORY = 50
 _GONE = 1 / 50
 """A discriminator whose gradient is smaller than this share of its largest has stopped learning, if it is not right."""
 
+_SPOILING = (limits.NOT_FINITE, limits.CONSTANT, limits.CHECKERBOARD, limits.LOST_DIVERSITY)
+
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
@@ -32,10 +34,12 @@ class Alarm:
 
 
 class Watch:
-    """What has been seen of a stage. `active`: names of alarms whose cause has not gone away."""
+    """What has been seen of a stage. `active`: names of alarms that were raised and not acted on, while their cause stays;
+    `beyond`: of limits that were crossed when last looked at, acted on or not."""
 
     def __init__(self) -> None:
         self.active: set[str] = set()
+        self.beyond: set[str] = set()
         self._crossed: dict[str, int] = {}
         self._seen = 0
         self._best_loss = math.inf
@@ -46,8 +50,13 @@ class Watch:
 
     @property
     def healthy(self) -> bool:
-        """Nothing is over its limit, not even for the first time."""
-        return not self.active and not any(self._crossed.values())
+        """Nothing is over its limit, not even for the first time, and not if something was just done about it."""
+        return not self.beyond
+
+    @property
+    def spoiled(self) -> bool:
+        """The pictures last looked at were nothing that anybody wants, whatever their LPIPS."""
+        return any(limit.name in self.beyond for limit in _SPOILING)
 
     def observe(self, line: Mapping[str, Any]) -> list[Alarm]:
         """Alarms that this line of the log raises: "step" and "validation" lines are looked at, others are not."""
@@ -74,6 +83,7 @@ class Watch:
         """Plain values for a checkpoint."""
         return {
             "active": sorted(self.active),
+            "beyond": sorted(self.beyond),
             "crossed": self._crossed,
             "seen": self._seen,
             "best_loss": self._best_loss,
@@ -87,7 +97,7 @@ class Watch:
     def from_state(cls, state: Mapping[str, Any]) -> "Watch":
         """What `to_state` gave."""
         watch = cls()
-        watch.active, watch._crossed = set(state["active"]), dict(state["crossed"])
+        watch.active, watch.beyond, watch._crossed = set(state["active"]), set(state["beyond"]), dict(state["crossed"])
         watch._seen, watch._best_loss, watch._best = state["seen"], state["best_loss"], dict(state["best"])
         watch._drift, watch._steepest = state["drift"], state["steepest"]
         watch._pulls.extend(state["pulls"])
@@ -97,7 +107,9 @@ class Watch:
         if not limit.crossed(value):
             self._crossed[limit.name] = 0
             self.active.discard(limit.name)
+            self.beyond.discard(limit.name)
             return None
+        self.beyond.add(limit.name)
         self._crossed[limit.name] = self._crossed.get(limit.name, 0) + 1
         if self._crossed[limit.name] < limit.patience or limit.name in self.active:
             return None
