@@ -410,3 +410,14 @@ def test_a_teachers_pictures_count_as_real_for_their_share() -> None:
         Taught("animevideov3", clean=True)(lr, hr, None, torch.Generator())
     with pytest.raises(RecipeError, match="enlarges less"):
         taught(lr, torch.zeros(64, 3, 32, 32), None, torch.Generator())
+
+
+def test_skill_is_how_much_better_than_guessing_it_is_and_outlives_a_resume() -> None:
+    adversary = player(learning_rate=1e-2)
+    assert float(adversary.skill) == pytest.approx(0.05)
+    for number in range(60):
+        adversary.step(torch.zeros_like(SR), torch.ones_like(HR), number)  # black against white: anybody learns that
+    assert float(adversary.skill) == 1.0
+    again = player(learning_rate=1e-2)
+    again.load_state_dict(snapshot(adversary))
+    assert float(again.skill) == 1.0

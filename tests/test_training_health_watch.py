@@ -169,6 +169,40 @@ def test_the_guard_is_gentle_first_and_rolls_back_at_last() -> None:
     assert kinds == [SlowDiscriminator] * 3 + [RollBack] * 3 + [Stop]
 
 
+def test_what_was_acted_on_is_not_healthy_for_that() -> None:
+    """Else the guard would call the checkpoint healthy from which it has just fled, and roll back to it."""
+    watch = Watch()
+    assert names(watch, [validation(100, checkerboard=1.5), validation(200, checkerboard=1.8)]) == ["checkerboard"]
+    watch.acted("checkerboard")
+    assert not watch.healthy
+    assert watch.spoiled
+    again = Watch.from_state(json.loads(json.dumps(watch.to_state())))
+    assert again.spoiled
+    names(again, [validation(300)])
+    assert again.healthy
+    assert not again.spoiled
+
+
+def test_worse_pictures_alone_spoil_nothing() -> None:
+    watch = Watch()
+    names(watch, [validation(100, lpips_alex=0.2), validation(200, lpips_alex=0.4)])
+    assert not watch.healthy
+    assert not watch.spoiled
+
+
+@pytest.mark.parametrize(
+    ("limit", "first", "better", "worse"),
+    [(limits.CHECKERBOARD, 1.8, 1.4, 5.9), (limits.LOST_DIVERSITY, 0.4, 0.5, 0.2)],
+    ids=["checkerboard", "diversity"],
+)
+def test_pictures_that_get_worse_after_a_gentle_measure_lead_back(
+    limit: limits.Limit, first: float, better: float, worse: float
+) -> None:
+    guard = Guard()
+    measures = [guard.decide([Alarm(limit, 1, value)], adversarial=True) for value in (first, better, worse)]
+    assert [type(measure[0]) for measure in measures if measure] == [Rebalance, Rebalance, RollBack]
+
+
 def test_the_worst_alarm_decides() -> None:
     alarms = [Alarm(limits.CHECKERBOARD, 1, 1.2), Alarm(limits.NOT_FINITE, 1, 1.0)]
     decision = Guard().decide(alarms, adversarial=True)

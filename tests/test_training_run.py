@@ -21,7 +21,8 @@ from upscale.errors import OutputError
 from upscale.files import lock
 from upscale_training.changes import Changes, changed
 from upscale_training.cli import main
-from upscale_training.errors import RecipeError, RunError
+from upscale_training.errors import RecipeError, RunError, StoppedError
+from upscale_training.judge import Verdict, learns_to_see
 from upscale_training.losses import feature_matching, perceptual
 from upscale_training.order import Order
 from upscale_training.run import carried_out
@@ -237,6 +238,61 @@ def test_overwriting_leaves_a_living_runs_files_alone(place: Path) -> None:
     assert after == before
 
 
+def test_a_run_that_died_before_its_first_checkpoint_begins_anew(place: Path) -> None:
+    (place / "run").mkdir()
+    (place / "run" / "log.jsonl").write_text('{"kind": "start", "time": 1.0, "step": 0}\n')
+    with pytest.raises(RunError, match="start without --resume"):
+        carried_out(order(place, resume=True, changes=Changes(steps=2)), [])
+    assert carried_out(order(place, changes=Changes(steps=2)), []) == "finished"
+
+
+def test_what_lies_in_the_folder_and_is_no_runs_stays(place: Path) -> None:
+    """Somebody's recipe.py is not replaced unasked, and a folder called pictures is not emptied even when asked."""
+    (place / "run" / "pictures").mkdir(parents=True)
+    (place / "run" / "pictures" / "mine.png").write_bytes(b"mine")
+    (place / "run" / "recipe.py").write_text("# mine")
+    with pytest.raises(RunError, match="something else"):
+        carried_out(order(place, changes=Changes(steps=2)), [])
+    assert (place / "run" / "recipe.py").read_text() == "# mine"
+    carried_out(order(place, overwrite=True, changes=Changes(steps=2)), [])
+    assert (place / "run" / "pictures" / "mine.png").read_bytes() == b"mine"
+
+
+def test_a_run_among_its_own_pictures_is_refused(place: Path) -> None:
+    for out in (place / "photos", place / "photos" / "run"):
+        with pytest.raises(RunError, match="lies among the pictures"):
+            carried_out(replace(order(place), out=out), [])
+
+
+def test_a_resumed_run_says_that_its_recipe_was_changed(place: Path) -> None:
+    seen: list[dict[str, Any]] = []
+    carried_out(order(place), [seen.append], lambda: len(seen) > 5)
+    recipe = place / "recipe.py"
+    recipe.write_text(recipe.read_text().replace("learning_rate=1e-3", "learning_rate=1e-4"))
+    later: list[dict[str, Any]] = []
+    carried_out(order(place, resume=True), [later.append])
+    assert next(line["action"] for line in later if line["kind"] == "action") == "another recipe"
+    assert "another recipe" not in [line.get("action") for line in seen]
+
+
+@pytest.mark.parametrize("steps", [12, 2])
+def test_losses_that_are_never_numbers_end_the_run(place: Path, steps: int) -> None:
+    recipe = place / "recipe.py"
+    recipe.write_text(recipe.read_text().replace("return F.l1_loss(sr, hr)", "return F.l1_loss(sr, hr) * float('nan')"))
+    with pytest.raises(StoppedError, match="no step gives gradients"):
+        carried_out(order(place, changes=Changes(steps=steps)), [])
+
+
+def test_pixels_alone_are_judged_by_psnr_and_what_is_spoiled_by_nothing(place: Path) -> None:
+    pixel, gan = load_recipe(place / "recipe.py").stages
+    assert not learns_to_see(pixel)
+    assert learns_to_see(gan)
+    assert learns_to_see(replace(pixel, terms=(perceptual(1.0),)))
+    worse = Verdict({"psnr_y": 20.0, "lpips_alex": 0.1}, {}, {}, 0.1)
+    better = Verdict({"psnr_y": 21.0, "lpips_alex": 0.2}, {}, {}, 0.2)
+    assert better.by_pixels < worse.by_pixels
+
+
 def test_pixel_only_leaves_out_adversaries_and_what_needs_them_or_a_backbone(place: Path) -> None:
     recipe = load_recipe(place / "recipe.py")
     pixel, gan = recipe.stages
@@ -293,6 +349,60 @@ def test_finetune_writes_its_recipe_and_a_smoke_run_works(place: Path) -> None:
     assert result.exit_code == 0, result.output
     assert load_recipe(place / "mine" / "recipe.py").start == "animevideov3"
     assert upscale.load(place / "mine" / "model.safetensors").scale == 4
+
+
+def test_finetune_that_is_refused_or_only_tried_changes_nothing(place: Path) -> None:
+    out = place / "mine"
+    command = [
+        "finetune",
+        str(place / "photos"),
+        "--from",
+        "animevideov3",
+        "--pixel-only",
+        "--device",
+        "cpu",
+        "-o",
+        str(out),
+    ]
+    tried = CliRunner().invoke(main, [*command, "--smoke", "--dry-run"])
+    assert tried.exit_code == 0, tried.output
+    assert not out.exists()
+    assert CliRunner().invoke(main, [*command, "--smoke"]).exit_code == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for more in (["--overwrite", "--dry-run"], []):
+        CliRunner().invoke(main, [*command, "--smoke", "--rate", "0.5", *more])
+    with (out / ".lock").open("w") as held:
+        assert lock(held.fileno())
+        refused = CliRunner().invoke(main, [*command, "--smoke", "--rate", "0.5", "--overwrite"])
+    assert "another run is at work" in refused.output
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_a_recipe_with_its_own_degradation_can_be_run_from_folder_to_folder(place: Path) -> None:
+    own = place / "mine.py"
+    own.write_text(
+        "from upscale_training.degrade.resize import shrink\n\n\ndef degradation(scale):\n    return shrink(scale)\n"
+    )
+    command = ["finetune", str(place / "photos"), "--from", "animevideov3", "--pixel-only", "--degradation", str(own)]
+    first = CliRunner().invoke(main, [*command, "--smoke", "--device", "cpu", "-o", str(place / "one")])
+    assert first.exit_code == 0, first.output
+    for recipe, out in (("one", "two"), ("two", "three")):
+        again = ["run", str(place / recipe / "recipe.py"), "--data", str(place / "photos"), "-o", str(place / out)]
+        result = CliRunner().invoke(main, [*again, "--smoke", "--device", "cpu"])
+        assert result.exit_code == 0, result.output
+        assert (place / out / "degradation.py").read_bytes() == own.read_bytes()
+
+
+def test_contradicting_or_senseless_options_are_usage_errors(place: Path) -> None:
+    command = ["finetune", str(place / "photos"), "-o", str(place / "run")]
+    for more in (
+        ["--resume", "--overwrite"],
+        ["--rate", "nan"],
+        ["--rate", "inf"],
+        ["--rate", "0"],
+        ["--seed", str(2**80)],
+    ):
+        assert CliRunner().invoke(main, [*command, *more]).exit_code == 2, more
 
 
 @pytest.mark.parametrize(

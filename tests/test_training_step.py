@@ -196,3 +196,14 @@ def test_a_pull_keeps_its_share_whatever_the_loss_is_worth() -> None:
     flat = Term("flat", Pull(0.5, most=7.0), lambda sr, hr: 0.0 * sr.sum())
     recipe = recipe_of(L1, flat)
     assert float(train_step(players_of(recipe), pictures(), recipe.stages[0], 0)["weights.flat"]) == 7.0
+
+
+def test_a_discriminator_that_guesses_pulls_a_twentieth_of_its_share() -> None:
+    recipe = recipe_of(L1, adversary=AdversaryRecipe(patch, weight=Pull(0.2, most=1e9)))
+    players = players_of(recipe)
+    facts = train_step(players, pictures(), recipe.stages[0], 0)
+    assert float(facts["gradients.adversary"] / facts["gradients.l1"]) == pytest.approx(0.2 / 20, rel=1e-3)
+    assert players.adversary is not None
+    players.adversary._right.fill_(0.9)  # pyright: ignore[reportPrivateUsage]
+    facts = train_step(players, pictures(), recipe.stages[0], 1)
+    assert float(facts["gradients.adversary"] / facts["gradients.l1"]) == pytest.approx(0.2, rel=1e-3)

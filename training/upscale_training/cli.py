@@ -3,8 +3,10 @@
 Everything heavy is imported inside the commands, so that `--help` is instant.
 """
 
+import math
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -39,7 +41,7 @@ RUN = _options(
     ),
     click.option("--batch", type=click.IntRange(1), help="Crops in a step."),
     click.option("--crop", type=click.IntRange(32), help="Side of the crops in pixels of the result."),
-    click.option("--seed", type=click.IntRange(0), help="Decides on all chance."),
+    click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Decides on all chance."),
     click.option(
         "--backbone-file", "backbones", multiple=True, metavar="NAME=FILE", help="Weights, such as vgg19=vgg19.pth."
     ),
@@ -52,6 +54,12 @@ RUN = _options(
     click.option("--dry-run", is_flag=True, help="Check pictures, memory and time by a trial, and train nothing."),
     click.option("--guard/--no-guard", default=True, show_default=True, help="Act on alarms, or only raise them."),
 )
+
+
+def _rate(_context: click.Context, _option: click.Parameter, value: float) -> float:
+    if not 0 < value < math.inf:
+        raise click.BadParameter(f"{value} is no learning rate; give a positive number, such as 1e-4")
+    return value
 
 
 @click.group(cls=one_line_errors("upscale-train"), context_settings={"help_option_names": ["-h", "--help"]})
@@ -77,7 +85,7 @@ def run(recipe: Path, data: tuple[Path, ...], steps: int | None, **options: Any)
 @click.option("--losses", type=click.Choice(["gan", "perceptual", "pixel"]), default="gan", show_default=True)
 @click.option("--backbone", type=click.Choice(["vgg19", "vgg16"]), default="vgg19", show_default=True)
 @click.option("--steps", type=click.IntRange(1), default=5000, show_default=True)
-@click.option("--rate", type=click.FloatRange(0, min_open=True), default=1e-4, show_default=True, help="Learning rate.")
+@click.option("--rate", type=float, default=1e-4, show_default=True, callback=_rate, help="Learning rate.")
 @RUN
 def finetune(
     photos: tuple[Path, ...],
@@ -91,20 +99,22 @@ def finetune(
     **options: Any,
 ) -> None:
     """Fine-tune a model on PHOTOS. Writes OUT/recipe.py, which can be changed and run again, and trains as it says."""
-    from upscale_training.finetune import Wish, beside, recipe_text
+    from upscale_training.finetune import Wish, written
     from upscale_training.generator import spec_for
     from upscale_training.run_folder import RunFolder
 
     folder = RunFolder(options["out"])
-    folder.refuse_if_taken(options["resume"], options["overwrite"])
-    if not (options["resume"] and folder.recipe.exists()):
-        name = folder.path.resolve().name
+    name = folder.path.resolve().name
+    kept = {key: options[key] for key in ("batch", "crop", "seed") if options[key] is not None}
+    kind = "pixel" if options["pixel_only"] else losses
+    if options["resume"] and folder.recipe.exists():
+        click.echo(f"upscale-train: goes on as {folder.recipe} says, whatever the options are", err=True)
+        _train(_order(folder.recipe, photos, None, options), options["dry_run"])
+        return
+    with tempfile.TemporaryDirectory() as place:  # what is refused or only tried must not change the folder
         spec = spec_for(start, name, int(scale) if scale else None)
-        kept = {key: options[key] for key in ("batch", "crop", "seed") if options[key] is not None}
-        kind = "pixel" if options["pixel_only"] else losses
         wish = Wish(name, start, degradation, spec, steps, rate=rate, losses=kind, backbone=backbone, **kept)
-        folder.write_recipe(recipe_text(wish), beside(wish))
-    _train(_order(folder.recipe, photos, None, options), options["dry_run"])
+        _train(_order(written(wish, Path(place)), photos, None, options), options["dry_run"])
 
 
 for command in (preview, imitate, learn, evaluate, import_options, report):
@@ -120,6 +130,8 @@ def _order(recipe: Path, data: tuple[Path, ...], steps: int | None, options: dic
     from upscale_training.changes import Changes
     from upscale_training.order import Order
 
+    if options["resume"] and options["overwrite"]:
+        raise click.UsageError("--resume goes on and --overwrite begins anew: give one of them")
     changes = Changes(steps, **{key: options[key] for key in ("batch", "crop", "seed", "pixel_only", "smoke")})
     kept = {key: options[key] for key in ("out", "val", "device", "workers", "resume", "overwrite", "guard")}
     return Order(recipe, data, changes=changes, backbones=dict(map(_named, options["backbones"])), **kept)
@@ -155,10 +167,17 @@ def _train(order: "Order", dry: bool) -> None:
     if reason == "interrupted":
         click.echo(f"upscale-train: stopped; go on with --resume -o {order.out}", err=True)
         sys.exit(_INTERRUPTED)
-    click.echo(
-        f"upscale-train: {order.out / 'model.safetensors'} is ready; what happened: {order.out / 'report.html'}",
-        err=True,
-    )
+    ready = f"{order.out / 'model.safetensors'} is ready{_judged(order.out)}"
+    click.echo(f"upscale-train: {ready}; what happened: {order.out / 'report.html'}", err=True)
+
+
+def _judged(out: Path) -> str:
+    """Which step's network it is: not always the last one's."""
+    from upscale.checkpoint import read_checkpoint
+    from upscale_training.run_folder import RunFolder
+
+    step = read_checkpoint(RunFolder(out).model).notes.get("step")
+    return f" (the network of step {step}, judged best)" if step else ""
 
 
 def _ask(asked: list[int]) -> None:

@@ -1,5 +1,6 @@
 """The recipe that `upscale-train finetune` writes: a script that a person can read, change and run again."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -72,11 +73,14 @@ main(recipe)
 '''
 
 
-def beside(wish: Wish) -> dict[str, bytes]:
-    """The degradation's file, by the name that it has beside the recipe; none for a preset. Raises RecipeError, DataError."""
+def written(wish: Wish, place: Path) -> Path:
+    """The recipe as a file in the folder `place`, with the degradation's own file beside it. Raises RecipeError, DataError."""
     preset_of(wish.degradation)
-    own = _own(wish)
-    return {} if own is None else {own: Path(wish.degradation).read_bytes()}
+    if own := _own(wish):
+        shutil.copyfile(wish.degradation, place / own)
+    recipe = place / "recipe.py"
+    recipe.write_text(recipe_text(wish), encoding="utf-8")
+    return recipe
 
 
 def _own(wish: Wish) -> str | None:

@@ -1,5 +1,6 @@
 """Judges the averaged generator on held-out pictures: metrics, the health of its pictures, and strips to look at."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,9 @@ from upscale.nets import Network
 from upscale_training.data.held_out import Pair
 from upscale_training.data.samples import Bytes
 from upscale_training.degrade.resize import resized_to
+from upscale_training.losses import needs_backbone
 from upscale_training.metrics.suite import BETTER, Measure, MetricName
+from upscale_training.recipe import Stage
 
 DECIDING: tuple[MetricName, ...] = ("lpips_alex", "lpips_vgg", "dists", "psnr_y")
 """The first of these that can be measured decides which step was the best."""
@@ -30,6 +33,17 @@ class Verdict:
     health: dict[str, Any]
     pictures: dict[str, Bytes]
     score: float
+
+    @property
+    def by_pixels(self) -> float:
+        """The score of who learns from pixels alone: LPIPS would prefer almost any noise to what such a network is taught."""
+        psnr = self.metrics.get("psnr_y", math.nan)
+        return -psnr if math.isfinite(psnr) else self.score
+
+
+def learns_to_see(stage: Stage) -> bool:
+    """Whether anything but pixels is to become better: features of a backbone, or what an adversary says."""
+    return stage.adversary is not None or any(needs_backbone(term) for term in stage.terms)
 
 
 class Judge:

@@ -1,6 +1,7 @@
 """From what a person asked for to a run: pictures found and checked, everything put together, and the trainer let go."""
 
 import contextlib
+import hashlib
 import json
 import os
 import platform
@@ -23,6 +24,7 @@ from upscale_training.data.samples import Cut, Samples
 from upscale_training.degrade import Preset
 from upscale_training.devices import chosen_device
 from upscale_training.distributed import joined_group
+from upscale_training.errors import RunError
 from upscale_training.health.pictures import Checkup
 from upscale_training.judge import Judge
 from upscale_training.metrics.suite import MetricName, open_metrics
@@ -53,7 +55,8 @@ def carried_out(order: Order, listeners: Sequence[Tell], stop: Callable[[], bool
     recipe = changed(load_recipe(order.recipe), order.changes)
     device = chosen_device(order.device)
     folder = RunFolder(order.out)
-    folder.refuse_if_taken(order.resume, order.overwrite)
+    _refuse_among_pictures(order)
+    folder.refuse_if_taken(order.recipe, order.resume, order.overwrite)
     with joined_group(device) as group, contextlib.ExitStack() as stack:
         ground = Ground(device, group, partial(_load, order.backbones))
         found, findings = looked_over(order, recipe, ground)
@@ -64,6 +67,13 @@ def carried_out(order: Order, listeners: Sequence[Tell], stop: Callable[[], bool
         group.wait()
         setting = _setting(order, recipe, found, findings, folder, ground, listeners, stop)
         return Trainer(recipe, setting).run(order.resume)
+
+
+def _refuse_among_pictures(order: Order) -> None:
+    """What a run writes must not be learnt from by the next one."""
+    for place in (*order.data, *order.val):
+        if place.resolve() in (out := order.out.resolve(), *out.parents):
+            raise RunError(f"{order.out}: lies among the pictures of {place}; choose another -o")
 
 
 def rehearsed(order: Order) -> Findings:
@@ -128,6 +138,7 @@ def _setting(
         notes=notes,
         about={**_about(recipe, found, [*findings.warnings, *judges.missing], device), "bicubic": judges.bicubic()},
         identity=identity,
+        script=hashlib.sha256(order.recipe.read_bytes() + repr(order.changes).encode()).hexdigest(),
         workers=workers,
         guard=order.guard,
         stop=stop,

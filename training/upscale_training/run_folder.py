@@ -18,6 +18,7 @@ from upscale.errors import OutputError
 from upscale.files import clear_stale, lock, replacing
 from upscale_training.errors import RunError
 
+_BESIDE = ("degradation.py", "degradation.npz")
 _CHECKPOINT = re.compile(r"(\d{8})\.ckpt")
 
 State = dict[str, Any]
@@ -115,25 +116,23 @@ class RunFolder:
             raise RunError(f"{self.path}: no checkpoint to go on from; start without --resume")
         return self.load(found[-1][1])
 
-    def refuse_if_taken(self, resume: bool, overwrite: bool) -> None:
-        """Raises RunError where the folder holds what must not be lost, or nothing to go on with."""
-        if not resume and not overwrite and (self.log.exists() or self.checkpoints()):
+    def refuse_if_taken(self, recipe: Path, resume: bool, overwrite: bool) -> None:
+        """Raises RunError where the folder holds what must not be lost, or nothing to go on with. `recipe`: that is to be run."""
+        if not resume and not overwrite and (self.checkpoints() or self.model.exists()):
             raise RunError(f"{self.path}: holds a run already; --resume goes on with it, --overwrite begins anew")
+        foreign = self.recipe.exists() and not self.log.exists() and self.recipe.read_bytes() != recipe.read_bytes()
+        if not resume and not overwrite and foreign:
+            raise RunError(f"{self.path}: holds a recipe.py of something else; choose another -o, or --overwrite")
         if resume and not self.checkpoints():
             raise RunError(f"{self.path}: no checkpoint to go on from; start without --resume")
 
-    def write_recipe(self, text: str, beside: Mapping[str, bytes]) -> None:
-        """The script, and the files that it needs beside it, by name. Raises OutputError."""
-        with writing(self.recipe):
-            self.path.mkdir(parents=True, exist_ok=True)
-            for name, content in {**beside, self.recipe.name: text.encode()}.items():
-                with replacing(self.path / name) as temporary:
-                    temporary.write_bytes(content)
-
     @contextlib.contextmanager
     def begun(self, recipe: Path, resume: bool, overwrite: bool) -> Generator[None]:
-        """Makes the folder ours while the block lasts. Raises RunError where another run is in it or has left something."""
-        self.refuse_if_taken(resume, overwrite)
+        """Makes the folder ours while the block lasts, with a copy of the recipe and of files that it names beside itself.
+
+        Raises RunError where another run is in it or has left something.
+        """
+        self.refuse_if_taken(recipe, resume, overwrite)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
@@ -142,15 +141,26 @@ class RunFolder:
         try:
             if lock(handle) is False:
                 raise RunError(f"{self.path}: another run is at work in it; wait for it or choose another -o")
-            if overwrite and not resume:  # not before the folder is ours: another run may live in it
+            if not resume and self.log.exists():  # not before the folder is ours: another run may live in it
                 self._cleared()
             self.pictures.mkdir(exist_ok=True)
             clear_stale(self._checkpoints)
             if not (self.recipe.exists() and self.recipe.samefile(recipe)):
-                shutil.copyfile(recipe, self.recipe)
+                self._take_over(recipe)
             yield
         finally:
             os.close(handle)
+
+    def _take_over(self, recipe: Path) -> None:
+        """Copies the script, and `degradation.py` or `.npz` beside it where it names them, so that it can be run from here."""
+        text = recipe.read_bytes()
+        beside = [
+            recipe.with_name(name) for name in _BESIDE if name.encode() in text and recipe.with_name(name).is_file()
+        ]
+        with writing(self.recipe):
+            for file in (*beside, recipe):
+                with replacing(self.path / (self.recipe.name if file is recipe else file.name)) as temporary:
+                    shutil.copyfile(file, temporary)
 
     def _cleared(self) -> None:
         """Removes what a run has made, and nothing else that may lie in the folder."""

@@ -17,7 +17,7 @@ from upscale_training.distributed import Group
 from upscale_training.errors import RecipeError, RunError, StoppedError
 from upscale_training.generator import checkpoint_of
 from upscale_training.health.guard import Action, Stop
-from upscale_training.judge import Judge, Verdict
+from upscale_training.judge import Judge, Verdict, learns_to_see
 from upscale_training.meter import Meter
 from upscale_training.players import Ground, Players, empty_players, first_players, next_players
 from upscale_training.recipe import Recipe, Stage
@@ -36,6 +36,9 @@ _NOTHING = True, math.inf
 _SEEN = 4
 """Batches of originals that are kept, to ask the discriminator whether it knows them."""
 
+_MOST_SKIPPED = 50
+"""Steps in a row that could not be made, after which a run ends; fp16 skips a dozen until its scale is found."""
+
 _RETRY = 1_000_003
 """After a roll back the samples come from another seed: those that led to the fall need not come again."""
 
@@ -45,7 +48,7 @@ class Setting:
     """What surrounds a run. `samples`: (index of a stage, seed) → how its samples are made. `judge`: index of a stage →
     who judges there. `listeners`: who takes the log's lines. `about`: the start line. `notes`: into the model's metadata.
     `parts`: for each stage, into how many micro-batches to cut a batch to begin with. `identity`: what a resumed run must
-    have in common with its beginning. `stop`: asked after each step whether to end.
+    have in common with its beginning, `script`: what it may have changed. `stop`: asked after each step whether to end.
     """
 
     ground: Ground
@@ -57,6 +60,7 @@ class Setting:
     notes: dict[str, str] = field(default_factory=dict[str, str])
     parts: tuple[int, ...] = ()
     identity: dict[str, str] = field(default_factory=dict[str, str])
+    script: str = ""
     workers: int = 0
     guard: bool = True
     stop: Callable[[], bool] = lambda: False
@@ -72,6 +76,7 @@ class Trainer:
         self._players: Players | None = None
         self._judge: Judge | None = None
         self._best = _NOTHING
+        self._changed, self._moved = False, 0
         self._known: dict[str, float] = {}
         self._seen: deque[torch.Tensor] = deque(maxlen=_SEEN)
         self._meter, self._clock = Meter(), time.perf_counter()
@@ -82,6 +87,9 @@ class Trainer:
         if resume:
             self._restore(self.setting.folder.latest())
         self._say("start", **self.setting.about)
+        if self._changed:
+            detail = f"from step {self.number} on as the changed recipe says"
+            self._say("action", action="another recipe", detail=detail, reason="it was changed since the run began")
         if not resume:
             self._enter(0)
             self._validate()
@@ -204,7 +212,20 @@ class Trainer:
             facts["game"] |= self._known
         stage = self.recipe.stages[self._stage].name
         line = self._say("step", stage=stage, waiting=waiting, memory=_memory(self._device), **facts)
+        self._refuse_nonsense(facts["skipped"])
         self._rescuer.observe(line, self._say)
+
+    def _refuse_nonsense(self, skipped: float) -> None:
+        """Ends a run in which not one of many steps, or of the last ones, had gradients that are numbers."""
+        if skipped < 1:
+            self._moved = self.number
+        stuck = self.number - self._moved
+        if stuck >= _MOST_SKIPPED or (stuck > 0 and self.number == self.recipe.steps):
+            self._ended("stopped: no step can be made")
+            raise StoppedError(
+                f"{self.setting.folder.path}: stopped at step {self.number}, no step gives gradients that are numbers; "
+                "look at the losses and their weights in recipe.py, and at the learning rate"
+            )
 
     def _validate(self) -> None:
         """Judges the average; the best one of a stage becomes model.safetensors, but no spoiled one takes a sound one's place."""
@@ -218,7 +239,8 @@ class Trainer:
         line = {"metrics": verdict.metrics, "health": verdict.health, "pictures": pictures, "game": self._known}
         adversarial = self.players.adversary is not None
         self._rescuer.observe(self._say("validation", adversarial=adversarial, **line), self._say)
-        rank = (self._rescuer.spoiled, verdict.score)
+        stage = self.recipe.stages[self._stage]
+        rank = self._rescuer.spoiled, verdict.score if learns_to_see(stage) else verdict.by_pixels
         if rank < self._best:
             self._best = rank
             self._publish(verdict)
@@ -244,6 +266,7 @@ class Trainer:
             "number": self.number,
             "stage": self._stage,
             "recipe": self.setting.identity,
+            "script": self.setting.script,
             "players": self.players.state(),
             "rescuer": self._rescuer.state(),
             "best": list(self._best),
@@ -260,12 +283,13 @@ class Trainer:
             raise RunError(
                 f"{self.setting.folder.path}: begun with another recipe or other pictures; choose another -o, or --overwrite"
             )
-        self.number = state["number"]
+        self.number = self._moved = state["number"]
         self._players = empty_players(self.recipe, state["stage"], self.setting.ground)
         self._at(state["stage"])
         self._players.load(state["players"])
         (ill, score), self._known = state["best"], state["known"]
-        self._best = (ill, score)
+        self._best = ill, score
+        self._changed = state["script"] != self.setting.script
         self._rescuer.load(state["rescuer"])
 
     def _ended(self, reason: str) -> str:
