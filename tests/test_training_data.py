@@ -1,8 +1,12 @@
 """Pictures to learn from: what is found, what samples are made of, and that all chance comes from (seed, index)."""
 
+import re
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,7 +18,9 @@ from upscale_training.data.feed import Batch, Share, feed, numbers
 from upscale_training.data.held_out import pairs, split
 from upscale_training.data.pictures import Listing, Reader, list_pictures, read_picture
 from upscale_training.data.samples import Cut, Samples
-from upscale_training.errors import DataError
+from upscale_training.degrade.combine import chain
+from upscale_training.degrade.stills import jpeg
+from upscale_training.errors import DataError, RecipeError
 
 
 def halved(picture: Floats, rng: np.random.Generator) -> Floats:
@@ -132,15 +138,53 @@ def test_a_lost_disk_ends_the_run(folder: Path) -> None:
         samples.sample(0, Reader())
 
 
-def test_a_degradation_that_returns_nonsense_is_named(folder: Path) -> None:
-    samples = replace(samples_in(folder), degradation=lambda picture, rng: picture * np.nan)
-    with pytest.raises(DataError, match="degradation returned no finite"):
-        samples.sample(0, Reader())
+WRONG: list[tuple[Callable[[Floats], Any], str]] = [
+    (lambda small: small * np.nan, "returned NaN"),
+    (lambda small: small * 255, "returned values from .* to "),
+    (lambda small: np.uint8(small * 255), r"returned an array of uint8, \(16, 16, 3\)"),
+    (lambda small: small[..., 0], r"returned an array of float32, \(16, 16\)"),
+    (lambda small: small.repeat(2, 0), r"returned an array of float32, \(32, 16, 3\)"),
+    (lambda small: small.tolist(), "returned a value of type list"),
+    (lambda small: None, "returned None"),
+]
 
 
-def test_another_size_than_asked_for_is_mended(folder: Path) -> None:
-    samples = replace(samples_in(folder), degradation=lambda picture, rng: picture)
-    assert samples.sample(0, Reader()).lr.shape == (16, 16, 3)
+@pytest.mark.parametrize(("spoiled", "said"), WRONG)
+def test_a_degradation_that_returns_nonsense_is_named(
+    folder: Path, spoiled: Callable[[Floats], Any], said: str
+) -> None:
+    def spoil(picture: Floats, rng: np.random.Generator) -> Any:
+        return spoiled(picture[::2, ::2])
+
+    with pytest.raises(RecipeError, match=rf"test_training_data\.py:\d+: .*spoil {said}.*\[0, 1\], \(16, 16, 3\)"):
+        replace(samples_in(folder), degradation=spoil).sample(0, Reader())
+    with pytest.raises(RecipeError, match=r"spoil returned .*expected floats in \[0, 1\], \(32, 32, 3\)"):
+        replace(samples_in(folder), target=spoil).sample(0, Reader())
+
+
+def test_a_chain_without_a_shrink_is_told_by_its_steps(folder: Path) -> None:
+    with pytest.raises(
+        RecipeError, match=r"jpeg\(30\).* returned .*\(32, 32, 3\), expected .* as shrink\(2\) leaves it"
+    ):
+        replace(samples_in(folder), degradation=chain(jpeg(30))).sample(0, Reader())
+
+
+def test_what_filters_and_noise_overshoot_is_no_nonsense(folder: Path) -> None:
+    def overshooting(picture: Floats, rng: np.random.Generator) -> Floats:
+        return picture[::2, ::2] * 2 - np.float32(0.5)
+
+    assert replace(samples_in(folder), degradation=overshooting).sample(0, Reader()).lr.shape == (16, 16, 3)
+
+
+def leaving(picture: Floats, rng: np.random.Generator) -> Floats:
+    sys.exit(0)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_degradation_that_fails_is_one_line_from_any_process(folder: Path, workers: int) -> None:
+    with pytest.raises(RecipeError) as caught:
+        batches(replace(samples_in(folder), degradation=leaving), range(1), workers)
+    assert re.fullmatch(r"\S+test_training_data.py:\d+: leaving fails with sys.exit\(0\), which .*", str(caught.value))
 
 
 def test_a_crop_must_be_a_multiple_of_the_scale(folder: Path) -> None:

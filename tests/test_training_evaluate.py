@@ -11,12 +11,12 @@ import pytest
 
 from upscale.checkpoint import Checkpoint, write_safetensors
 from upscale.errors import ModelError
-from upscale.image import Array, from_float, to_float
+from upscale.image import Array, Floats, from_float, to_float
 from upscale.spec import ModelSpec
 from upscale_training.degrade import Degradation
 from upscale_training.degrade.presets import bicubic as bicubic_preset
 from upscale_training.degrade.presets import mild
-from upscale_training.errors import BackboneMissingError, DataError
+from upscale_training.errors import BackboneMissingError, DataError, RecipeError
 from upscale_training.evaluate import (
     Case,
     bicubic,
@@ -38,6 +38,11 @@ def save(path: Path, pixels: Array) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), pixels[..., ::-1])
     return path
+
+
+def cut_off(path: Path) -> None:
+    """A JPEG whose header is whole and whose pixels are not."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 @pytest.fixture
@@ -97,6 +102,35 @@ class TestDegraded:
         path = save(tmp_path / "odd.png", make_photo(67, 98))
         lr, hr = degraded(path.parent, bicubic_preset, 4)[0].read()
         assert (lr.shape, hr.shape) == ((16, 24, 3), (64, 96, 3))
+
+    def test_a_damaged_original_is_left_out_with_a_warning(
+        self, tmp_path: Path, make_photo: Callable[..., Array]
+    ) -> None:
+        cut_off(save(tmp_path / "bird.jpg", make_photo(64, 96, 0)))
+        whole = save(tmp_path / "cat.jpg", make_photo(64, 96, 1))
+        (tmp_path / "dog.jpg").write_bytes(b"")
+        report = evaluate_command("bicubic", hr=tmp_path, preset=bicubic_preset, scale=2, metrics=["psnr_y"])
+        assert [row.name for row in report.pictures] == ["cat"]
+        assert [line.split(":")[0] for line in report.warnings] == ["left out", "left out"]
+        assert all(name in line for name, line in zip(("bird.jpg", "dog.jpg"), report.warnings, strict=True))
+        cut_off(whole)
+        with pytest.raises(DataError, match=r"none of the 3 pictures can be read; the first: .*bird\.jpg"):
+            evaluate_command("bicubic", hr=tmp_path, preset=bicubic_preset, scale=2, metrics=["psnr_y"])
+
+    def test_a_damaged_picture_of_a_pair_ends_it(self, folder: Path, make_photo: Callable[..., Array]) -> None:
+        (folder / "hr" / "cat.png").unlink()
+        cut_off(save(folder / "hr" / "cat.jpg", make_photo(64, 96, 1)))
+        with pytest.raises(DataError, match=r"cat\.jpg"):
+            evaluate_command("bicubic", pairs=folder, metrics=["psnr_y"])
+
+    def test_a_degradation_that_fails_is_no_damaged_picture(self, folder: Path) -> None:
+        with pytest.raises(RecipeError, match=r"halved returned .*\(64, 96, 3\), expected .*\(32, 48, 3\)"):
+            evaluate_command("bicubic", hr=folder / "hr", preset=lambda scale: halved, scale=2, metrics=["psnr_y"])
+
+
+def halved(picture: Floats, rng: np.random.Generator) -> Floats:
+    """Not in size."""
+    return picture / 2
 
 
 class TestValues:

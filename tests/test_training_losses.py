@@ -2,6 +2,8 @@
 
 import math
 import pickle
+import subprocess
+import sys
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -193,6 +195,18 @@ def test_perceptual_under_autocast_is_a_plain_number() -> None:
         found = loss(noise(1), noise(2))
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, loss(noise(1), noise(2)), rtol=0.05, atol=1e-3)
+
+
+def test_sharp_targets_are_made_in_full_precision_and_in_time() -> None:
+    """In bf16, channels last, oneDNN never came back from their long kernels."""
+    lines = [
+        "import torch",
+        "from upscale_training.losses.sharp import sharpened",
+        "x = torch.rand(2, 3, 64, 64).contiguous(memory_format=torch.channels_last)",
+        "with torch.autocast('cpu', torch.bfloat16): found = sharpened(x)",
+        "assert torch.equal(found, sharpened(x))",
+    ]
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True, timeout=60)
 
 
 def test_default_layers_are_real_esrgans() -> None:

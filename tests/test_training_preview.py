@@ -1,17 +1,21 @@
 """The contact sheet: originals, degraded variants, and what was drawn, where it belongs."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from upscale.image import Array, Floats, from_float, to_float
+from upscale_training.data.pictures import list_pictures
 from upscale_training.degrade import note
 from upscale_training.degrade.combine import chain
 from upscale_training.degrade.noise import gaussian_noise
 from upscale_training.degrade.presets import PRESETS, mild
 from upscale_training.degrade.resize import shrink
-from upscale_training.preview import CROP, contact_sheet, described, detailed_crop
+from upscale_training.errors import DataError, RecipeError
+from upscale_training.preview import CROP, contact_sheet, described, detailed_crop, read_some
 
 GAP = 8
 
@@ -77,6 +81,30 @@ def test_same_seed_same_sheet(picture: Floats) -> None:
 def test_every_preset_can_be_shown(name: str, picture: Floats) -> None:
     sheet = contact_sheet([("small", picture[:30, :41]), ("large", picture)], PRESETS[name](3), 3, count=3)
     assert sheet.shape[1] == GAP + 4 * (129 + GAP)
+
+
+def test_what_a_network_would_not_learn_from_is_not_shown(picture: Floats) -> None:
+    with pytest.raises(RecipeError, match=r"returned an array of float32, \(100, 128, 3\), expected .*\(25, 32, 3\)"):
+        contact_sheet([("one", picture)], lambda picture, rng: picture, 4)
+
+
+def test_a_damaged_picture_is_left_out_and_another_read_in_its_place(
+    tmp_path: Path, make_photo: Callable[..., Array]
+) -> None:
+    for index in range(4):
+        Image.fromarray(make_photo(64, 80, index)).save(tmp_path / f"{index}.jpg")
+    whole = list_pictures([tmp_path], 32)
+    for index in (1, 3):
+        path = tmp_path / f"{index}.jpg"
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for count, expected in ((1, ["0.jpg"]), (2, ["0.jpg", "2.jpg"]), (4, ["0.jpg", "2.jpg"])):
+        read, bad = read_some(whole, count)
+        assert [name for name, _ in read] == expected
+        assert [one.path.name for one in bad] == ([] if count < 4 else ["1.jpg", "3.jpg"])
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:600])
+    with pytest.raises(DataError, match=r"none of the 4 pictures can be read; the first: .*0\.jpg"):
+        read_some(whole, 2)
 
 
 def test_what_cannot_be_shown_is_refused(picture: Floats) -> None:

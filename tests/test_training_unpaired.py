@@ -225,6 +225,16 @@ def test_a_clean_picture_teaches_no_noise(tmp_path: Path):
     assert np.nanmax(found.levels) * found.spectra[0][2:6, 2:6].mean() < 1
 
 
+@pytest.mark.parametrize("name", ["spectra", "tones", "blurs", "later", "levels"])
+def test_a_pool_with_missing_numbers_is_refused(pool: Pool, tmp_path: Path, name: str):
+    values = np.full_like(getattr(pool, name), np.nan)
+    replace(pool, **{name: values}).save(tmp_path / "bad.npz")
+    with pytest.raises(
+        DataError, match=rf"bad\.npz: no pool .*{name} holds .*`upscale-train learn BAD/ -o FILE` writes one"
+    ):
+        load_pool(tmp_path / "bad.npz")
+
+
 def test_what_is_no_pool_is_refused(tmp_path: Path):
     (tmp_path / "bad.npz").write_bytes(b"nonsense")
     np.savez(tmp_path / "other.npz", format=1)

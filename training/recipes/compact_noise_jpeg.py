@@ -2,22 +2,20 @@
 
     upscale-train run training/recipes/compact_noise_jpeg.py --data PHOTOS/ -o runs/noise-jpeg
 
-Two stages: the network first learns from pixels, which is cheap, then sees through VGG16's eyes and plays a light game. Half
-an hour on two cores with bf16.
+Two stages: the network first learns from pixels, which is cheap, then sees through VGG16's eyes. Half an hour on two cores with
+bf16. Without the term `grid`, the second stage drew a fine colored grid through the pixel-shuffle, while LPIPS fell: the alarm
+"checkerboard" rose to 1.2 in 300 steps.
 """
 
-from upscale_training.adversary import AdversaryRecipe
-from upscale_training.adversary.thin import thin_patch
 from upscale_training.degrade import Degradation
 from upscale_training.degrade.combine import chain
 from upscale_training.degrade.noise import gaussian_noise
 from upscale_training.degrade.resize import shrink
 from upscale_training.degrade.stills import jpeg
 from upscale_training.generator import spec_for
-from upscale_training.losses import consistency, l1, perceptual
+from upscale_training.losses import consistency, grid, l1, perceptual
 from upscale_training.recipe import Recipe, Stage
 from upscale_training.script import main
-from upscale_training.terms import Pull
 
 
 def noise_and_jpeg(scale: int) -> Degradation:
@@ -50,8 +48,7 @@ main(
                 learning_rate=1e-4,
                 warmup=50,
                 decay="cosine",
-                terms=(l1(1.0), consistency(1.0), perceptual(0.01, "vgg16")),
-                adversary=AdversaryRecipe(thin_patch, weight=Pull(0.2), learning_rate=3e-4),
+                terms=(l1(1.0), consistency(1.0), perceptual(0.01, "vgg16"), grid(10.0)),
             ),
         ),
         validate_every=300,

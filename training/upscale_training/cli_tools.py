@@ -1,5 +1,7 @@
 """The commands beside training: looking at degradations, learning them from examples, measuring, importing option files."""
 
+import contextlib
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -7,8 +9,14 @@ import click
 
 Folder = click.Path(path_type=Path)
 DEGRADATION = click.option(
-    "--degradation", default="mild", show_default=True, help="A preset's name, or a file that imitate or learn wrote."
+    "--degradation",
+    default="mild",
+    show_default=True,
+    help="A preset's name, a file that imitate or learn wrote, or your own.",
 )
+_LINES = 12
+"""So many warnings are told; a folder may hold a thousand thumbnails."""
+
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace OUT where it exists.")
 
 
@@ -24,16 +32,15 @@ def preview(
     photos: tuple[Path, ...], degradation: str, scale: str, seed: int, rows: int, out: Path, overwrite: bool
 ) -> None:
     """Draw a sheet of what a network would learn from: originals, degraded several times, and what was drawn."""
-    from upscale.image import to_float
-    from upscale_training.data.held_out import spread
-    from upscale_training.data.pictures import list_pictures, read_picture
+    from upscale_training.data.pictures import list_pictures
     from upscale_training.degradations import preset_of
-    from upscale_training.preview import contact_sheet
+    from upscale_training.degrade.checked import made
+    from upscale_training.preview import contact_sheet, read_some
 
-    _check(out, overwrite)
-    chosen = preset_of(degradation)(int(scale))
-    entries = spread(list_pictures(photos, 64), rows)
-    pictures = [(entry.path.name, to_float(read_picture(entry.path))) for entry in entries]
+    _check_picture(out, overwrite, photos)
+    chosen = made(preset_of(degradation), int(scale))
+    pictures, bad = read_some(list_pictures(photos, 64), rows)
+    _warn([f"left out: {one.reason}" for one in bad])
     _write_picture(out, contact_sheet(pictures, chosen, int(scale), seed))
 
 
@@ -82,6 +89,7 @@ def learn(bad: Path, out: Path, overwrite: bool) -> None:
 @click.option("--device", default="auto", show_default=True)
 @click.option("--precision", type=click.Choice(["fp32", "auto"]), default="fp32", show_default=True)
 @click.option("--sheet", type=Folder, help="Also write a picture sheet.")
+@click.option("--overwrite", is_flag=True, help="Replace the sheet where it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def evaluate(
     model: str,
@@ -93,6 +101,7 @@ def evaluate(
     device: str,
     precision: Literal["fp32", "auto"],
     sheet: Path | None,
+    overwrite: bool,
     as_json: bool,
 ) -> None:
     """Measure a model on pictures with their originals: PSNR, SSIM, LPIPS, DISTS, NIQE."""
@@ -101,6 +110,13 @@ def evaluate(
     from upscale_training.metrics.suite import METRICS
     from upscale_training.sheet import Sheet
 
+    places = [place for place in (pairs, hr) if place]
+    if len(places) != 1:
+        raise click.UsageError("give --pairs (a folder with lr/ and hr/) or --hr (a folder of originals), one of them")
+    if model == measuring.BICUBIC and hr and not scale:
+        raise click.UsageError("bicubic has no scale of its own: give --scale with --hr")
+    if sheet:
+        _check_picture(sheet, overwrite, places)
     if unknown := [name for name in metrics if name not in METRICS]:
         raise click.BadParameter(f"{unknown[0]} is none of {', '.join(METRICS)}", param_hint="--metric")
     collected = Sheet() if sheet else None
@@ -115,8 +131,7 @@ def evaluate(
         metrics=[name for name in METRICS if name in metrics] or METRICS,
         watch=collected,
     )
-    for warning in report.warnings:
-        click.echo(f"upscale-train: warning: {warning}", err=True)
+    _warn(report.warnings)
     click.echo(measuring.to_json(report) if as_json else measuring.to_table(report))
     if sheet and collected:
         with _writing(sheet):
@@ -150,6 +165,12 @@ def report(run: Path) -> None:
     click.echo(write_report(run))
 
 
+def _warn(lines: Sequence[str]) -> None:
+    more = [f"and {len(lines) - _LINES} more"] if len(lines) > _LINES else []
+    for line in (*lines[:_LINES], *more):
+        click.echo(f"upscale-train: warning: {' '.join(line.split())}", err=True)
+
+
 def _check(out: Path, overwrite: bool) -> None:
     from upscale.errors import OutputError
 
@@ -157,10 +178,40 @@ def _check(out: Path, overwrite: bool) -> None:
         raise OutputError(f"{out} exists; --overwrite replaces it")
 
 
-def _writing(out: Path) -> Any:
-    from upscale_training.run_folder import writing
+def _check_picture(out: Path, overwrite: bool, sources: Sequence[Path]) -> None:
+    """Raises OutputError for what exists, what is among the pictures of `sources`, and a kind that cannot be written."""
+    from upscale.errors import OutputError
+    from upscale_training.data.pictures import list_pictures
 
-    return writing(out)
+    if not _writable(out):
+        raise OutputError(f"{out}: no picture can be written under such a name; choose one that ends in .png")
+    _check(out, overwrite)
+    if not out.exists():
+        return
+    found = list_pictures(sources, 1)
+    if any(out.samefile(one.path) for one in (*found.entries, *found.bad)):
+        raise OutputError(f"{out}: is one of the pictures that are read; choose another name")
+
+
+def _writable(out: Path) -> bool:
+    """Whether its ending is a kind of picture that Pillow writes here."""
+    from PIL import Image
+
+    from upscale.media.formats import BY_SUFFIX
+
+    ending = out.suffix.lower()
+    return ending in BY_SUFFIX and Image.registered_extensions().get(ending) in Image.SAVE
+
+
+@contextlib.contextmanager
+def _writing(out: Path) -> Generator[None]:
+    from upscale.errors import OutputError
+
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or error
+        raise OutputError(f"{out}: cannot be written ({why}); make room, or choose another place") from error
 
 
 def _write_text(out: Path, text: str) -> None:

@@ -19,7 +19,8 @@ from upscale.image import from_float, to_float
 from upscale_training.backbones import BackboneName
 from upscale_training.data.pictures import Pixels, list_pictures, read_picture
 from upscale_training.data.samples import degraded as degraded_twin
-from upscale_training.degrade import Preset
+from upscale_training.degrade import Degradation, Preset
+from upscale_training.degrade.checked import made
 from upscale_training.degrade.resize import imresize
 from upscale_training.devices import chosen_device
 from upscale_training.errors import DataError
@@ -34,10 +35,14 @@ Enlarge = Callable[[Pixels, int], Pixels]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Case:
-    """One picture to measure on. `read` gives the small picture and the original, whose sides are `scale` times as large."""
+    """One picture to measure on. `read` gives the small picture and the original, whose sides are `scale` times as large.
+
+    `needed`: whether all ends where it cannot be read, as for a benchmark; else it is left out with a warning.
+    """
 
     name: str
     read: Callable[[], tuple[Pixels, Pixels]]
+    needed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +112,17 @@ def evaluate(
     warnings: Sequence[str] = (),
     watch: Watch | None = None,
 ) -> Report:
-    """One picture after the other. `warnings` come first in the report's own. Raises what `enlarge` and reading raise."""
-    rows, said = list[Row](), list(warnings)
+    """One picture after the other. `warnings` come first in the report's own. Raises what `enlarge` and reading raise, and
+    DataError where no picture is left."""
+    rows, said, unread = list[Row](), list(warnings), list[str]()
     for case in cases:
-        lr, original = case.read()
+        try:
+            lr, original = case.read()
+        except DataError as error:
+            if case.needed:
+                raise
+            unread.append(str(error))
+            continue
         scale = scale_between(lr, original, case.name)
         result = enlarge(lr, scale)
         values, trouble = _values(measures, result, original, scale)
@@ -118,7 +130,9 @@ def evaluate(
         rows.append(Row(case.name, values))
         if watch:
             watch(case.name, lr, result, original, values)
-    return Report(tuple(rows), tuple(said))
+    if unread and not rows:
+        raise DataError(f"none of the {len(unread)} pictures can be read; the first: {unread[0]}")
+    return Report(tuple(rows), (*said, *(f"left out: {line}" for line in unread)))
 
 
 def open_enlarger(model: str, device: str = "auto", precision: PrecisionName = "fp32") -> tuple[Enlarge, int | None]:
@@ -158,9 +172,13 @@ def paired(folder: Path) -> list[Case]:
 
 def degraded(folder: Path, preset: Preset, scale: int, seed: int = 0) -> list[Case]:
     """The pictures of a folder as originals; the small ones are made by the preset, rounded to 8 bits. Same seed, same
-    pictures. Raises DataError."""
-    paths = [entry.path for entry in list_pictures([folder], 16 * scale).entries]
-    return [Case(path.stem, _Degraded(path, preset, scale, (seed, index))) for index, path in enumerate(paths)]
+    pictures. Those that cannot be used come last. Raises DataError, and RecipeError for a preset that does not work."""
+    found, degradation = list_pictures([folder], 16 * scale), made(preset, scale)
+    usable = [
+        Case(entry.path.stem, _Degraded(entry.path, degradation, scale, (seed, index)), needed=False)
+        for index, entry in enumerate(found.entries)
+    ]
+    return usable + [Case(bad.path.stem, _Refused(bad.reason), needed=False) for bad in found.bad]
 
 
 def scale_between(lr: Pixels, hr: Pixels, name: str) -> int:
@@ -199,7 +217,7 @@ class _Pair:
 @dataclass(frozen=True, slots=True)
 class _Degraded:
     path: Path
-    preset: Preset
+    degradation: Degradation
     scale: int
     seed: tuple[int, int]
 
@@ -208,7 +226,15 @@ class _Degraded:
         height, width = (side // self.scale * self.scale for side in whole.shape[:2])
         original = np.ascontiguousarray(whole[:height, :width])
         rng = np.random.default_rng(self.seed)
-        return degraded_twin(to_float(original), self.preset(self.scale), self.scale, rng), original
+        return degraded_twin(to_float(original), self.degradation, self.scale, rng), original
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    reason: str
+
+    def __call__(self) -> tuple[Pixels, Pixels]:
+        raise DataError(self.reason)
 
 
 def _values(

@@ -99,11 +99,17 @@ def _degradation(wish: Wish) -> tuple[str, str]:
 
 def _terms(wish: Wish) -> list[str]:
     """The input's low frequencies are kept, so that colors do not drift. Perceptual gradients are a thousand times as large as
-    those of L1: a hundredth leaves both a say."""
+    those of L1: a hundredth leaves both a say. Through a pixel-shuffle they draw a grid."""
     terms = ["l1(1.0)", "consistency(1.0)"]
     if wish.losses != "pixel":
         terms.append(f"perceptual(0.01, {wish.backbone!r})")
+    if _draws_grids(wish):
+        terms.append(f"grid(10.0, period={wish.spec.scale})")
     return terms
+
+
+def _draws_grids(wish: Wish) -> bool:
+    return wish.losses != "pixel" and wish.spec.arch == "compact" and wish.spec.scale > 1
 
 
 def _discriminator(wish: Wish) -> tuple[str, str]:
@@ -116,12 +122,12 @@ def _adversary(wish: Wish) -> str:
     if wish.losses != "gan":
         return ""
     net = _discriminator(wish)[1]
-    rate = 3 * wish.rate if net == "thin_patch" else wish.rate  # so that it keeps ahead of a small generator
-    return f"\n            adversary=AdversaryRecipe({net}, weight=Pull(0.2), learning_rate={rate:g}),"
+    return f"\n            adversary=AdversaryRecipe({net}, weight=Pull(0.2), learning_rate={wish.rate!r}),"
 
 
 def _imports(wish: Wish) -> str:
-    names = ["consistency", "l1", *(["perceptual"] if wish.losses != "pixel" else [])]
+    more = {"grid": _draws_grids(wish), "perceptual": wish.losses != "pixel"}
+    names = sorted(["consistency", "l1", *(name for name, needed in more.items() if needed)])
     parts = [
         _degradation(wish)[0],
         "generator import spec_for",

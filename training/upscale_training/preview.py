@@ -9,9 +9,13 @@ import numpy.typing as npt
 from PIL import Image as Pil
 from PIL import ImageDraw, ImageFont
 
-from upscale.image import Floats, from_float
+from upscale.image import Floats, from_float, to_float
 from upscale_training.data.detail import busiest
+from upscale_training.data.held_out import spread
+from upscale_training.data.pictures import Bad, Listing, read_picture
 from upscale_training.degrade import Degradation, Note, recorded
+from upscale_training.degrade.checked import applied
+from upscale_training.errors import DataError
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -37,7 +41,8 @@ def contact_sheet(
     """One row for each (name, picture): a crop rich in detail, then `count` times degraded, with what was drawn as text beneath.
 
     Degraded crops are enlarged to the original's size by repeating their pixels. Variant v of picture p draws its chance from
-    (seed, p, v). Result: uint8 (H, W, 3), RGB. Raises ValueError for pictures smaller than the scale.
+    (seed, p, v). Result: uint8 (H, W, 3), RGB. Raises ValueError for pictures smaller than the scale, RecipeError for a
+    degradation that does not work.
     """
     if not pictures:
         raise ValueError("a contact sheet needs at least one picture")
@@ -46,8 +51,27 @@ def contact_sheet(
         crop = detailed_crop(picture, scale)
         rng = (np.random.default_rng([seed, index, variant]) for variant in range(count))
         original = Cell(_bytes(crop), (name, f"original, {crop.shape[1]}x{crop.shape[0]}"))
-        rows.append([original, *(_degraded(crop, degradation, chance) for chance in rng)])
+        rows.append([original, *(_degraded(crop, degradation, scale, chance) for chance in rng)])
     return _composed(rows)
+
+
+def read_some(listing: Listing, count: int) -> tuple[list[tuple[str, Floats]], list[Bad]]:
+    """(name, picture) of `count` pictures at most, evenly spread, and those that cannot be used: others are read in their place.
+
+    Raises DataError where none can be read.
+    """
+    chosen = spread(listing, count)
+    read, bad = list[tuple[str, Floats]](), list(listing.bad)
+    for entry in dict.fromkeys((*chosen, *listing.entries)):
+        if len(read) == count:
+            break
+        try:
+            read.append((entry.path.name, to_float(read_picture(entry.path))))
+        except DataError as error:
+            bad.append(Bad(entry.path, str(error)))
+    if not read:
+        raise DataError(f"none of the {len(bad)} pictures can be read; the first: {bad[0].reason}")
+    return read, bad
 
 
 def detailed_crop(picture: Floats, scale: int, side: int = CROP) -> Floats:
@@ -61,12 +85,11 @@ def detailed_crop(picture: Floats, scale: int, side: int = CROP) -> Floats:
     return picture[top : top + height, left : left + width]
 
 
-def _degraded(crop: Floats, degradation: Degradation, rng: np.random.Generator) -> Cell:
+def _degraded(crop: Floats, degradation: Degradation, scale: int, rng: np.random.Generator) -> Cell:
     with recorded() as notes:
-        result = degradation(crop, rng)
+        result = applied(degradation, crop, rng, scale)
     height, width = result.shape[:2]
-    repeat = max(1, crop.shape[0] // height)
-    shown = _bytes(result).repeat(repeat, 0).repeat(repeat, 1)
+    shown = _bytes(result).repeat(scale, 0).repeat(scale, 1)
     return Cell(shown, (f"{width}x{height}", *(described(one) for one in notes)))
 
 

@@ -10,6 +10,7 @@ Run it as `python mine.py --data PHOTOS/ -o runs/mine` or `upscale-train run min
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from numbers import Real as Number
 from typing import Literal
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 from upscale.spec import ModelSpec
 from upscale_training.adversary import AdversaryRecipe
 from upscale_training.degrade import Degradation, Preset
+from upscale_training.degrade.checked import made
 from upscale_training.errors import RecipeError
 from upscale_training.terms import Term
 
@@ -26,6 +28,9 @@ Real = Callable[[Tensor, Tensor, Tensor | None, torch.Generator], Tensor]
 
 Decay = Literal["constant", "cosine"] | tuple[float, ...]
 """How a learning rate falls: not at all, along a half cosine to a hundredth, or to a half at each of some shares of the stage."""
+
+ADVERSARY = "adversary"
+"""The name of the adversary's own term, in the log too."""
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -69,10 +74,12 @@ class Stage:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1 or self.crop < 8:
             raise RecipeError(f"stage {self.name}: steps and batch must be at least 1, crop at least 8")
-        if not self.terms:
-            raise RecipeError(
-                f"stage {self.name}: no terms, so nothing to learn; add one, such as Term('l1', 1.0, F.l1_loss)"
-            )
+        rate: object = self.learning_rate
+        if isinstance(rate, bool) or not isinstance(rate, Number) or not 0 <= rate < math.inf:
+            raise RecipeError(f"stage {self.name}: {rate!r} is no learning rate; give a number such as 1e-4")
+        if self.degradation is not None:
+            _refuse_no_preset(f"stage {self.name}", self.degradation)
+        _refuse_terms(self.name, self.terms, {ADVERSARY} if self.adversary else set[str]())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,6 +114,7 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.stages:
             raise RecipeError(f"{self.name}: a recipe needs at least one stage")
+        _refuse_no_preset(self.name, self.degradation)
         if self.network.arch == "foreign":
             raise RecipeError(
                 f"{self.network.name}: foreign networks cannot be trained here; choose an RRDBNet or compact one"
@@ -126,7 +134,8 @@ class Recipe:
         return self.network if stage.scale is None else replace(self.network, scale=stage.scale)
 
     def degradation_in(self, stage: Stage) -> Degradation:
-        return (stage.degradation or self.degradation)(self.spec_in(stage).scale)
+        """Raises RecipeError where a person's preset fails or makes none."""
+        return made(stage.degradation or self.degradation, self.spec_in(stage).scale)
 
     def target_in(self, stage: Stage) -> Degradation | None:
         return stage.target or self.target
@@ -139,6 +148,35 @@ class Recipe:
                 return index, first
             first += stage.steps
         raise RecipeError(f"{self.name}: step {step} lies beyond its {self.steps} steps")
+
+
+def _refuse_terms(stage: str, terms: object, taken: set[str]) -> None:
+    """Raises RecipeError for what are no terms, none at all, or two of one name. `taken`: names that are others' already."""
+    if not isinstance(terms, tuple | list):
+        raise RecipeError(f"stage {stage}: its terms are no tuple; with one alone, write a comma after it: (l1(1.0),)")
+    each = list[object](terms)  # pyright: ignore[reportUnknownArgumentType]
+    if not each:
+        raise RecipeError(f"stage {stage}: no terms, so nothing to learn; add one, such as Term('l1', 1.0, F.l1_loss)")
+    for term in each:
+        if not isinstance(term, Term):
+            raise RecipeError(f"stage {stage}: {term!r} is no term; write Term('name', 1.0, {_name(term)})")
+        if term.name in taken:
+            raise RecipeError(
+                f"stage {stage}: two terms are called {term.name}, which the log could not tell apart; rename one:"
+                f" replace(term, name='{term.name} 2')"
+            )
+        taken.add(term.name)
+
+
+def _refuse_no_preset(where: str, preset: object) -> None:
+    if not callable(preset):
+        raise RecipeError(
+            f"{where}: {preset!r} is no degradation; give a function of the scale, such as PRESETS['mild']"
+        )
+
+
+def _name(function: object) -> str:
+    return getattr(function, "__name__", "function")
 
 
 def rate_at(stage: Stage, step: int) -> float:

@@ -196,7 +196,7 @@ class _Judges:
         stage = self._recipe.stages[index]
         scale, preset = self._recipe.spec_in(stage).scale, stage.degradation or self._recipe.degradation
         if self._made is None or self._made[0] is not preset or self._made[1] != scale:
-            made, _ = pairs(self._held_out, preset(scale), scale, self._recipe.seed)
+            made, _ = pairs(self._held_out, self._recipe.degradation_in(stage), scale, self._recipe.seed)
             write_fixed(self._folder.path, made)
             self._made = preset, scale, Judge(made, self._measures, self._checkup)
         return self._made[2]

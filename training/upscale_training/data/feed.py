@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from upscale.errors import UpscaleError
 from upscale_training.data.pictures import CACHE_BYTES, Bad, Reader
 from upscale_training.data.samples import Sample, Samples
 
@@ -41,7 +42,11 @@ class Share:
     world: int = 1
 
 
-class _Rows(Dataset[Sample]):
+Made = Sample | UpscaleError
+"""What travels from a worker: raised there, an error would come with the worker's traceback in its message."""
+
+
+class _Rows(Dataset[Made]):
     """The samples by number, opened once in each process."""
 
     def __init__(self, make: Make, cache_bytes: int) -> None:
@@ -53,10 +58,13 @@ class _Rows(Dataset[Sample]):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_samples": None, "_reader": None}
 
-    def __getitem__(self, index: int) -> Sample:
-        if self._samples is None or self._reader is None:
-            self._samples, self._reader = self._make(), Reader(self._cache_bytes)
-        return self._samples.sample(index, self._reader)
+    def __getitem__(self, index: int) -> Made:
+        try:
+            if self._samples is None or self._reader is None:
+                self._samples, self._reader = self._make(), Reader(self._cache_bytes)
+            return self._samples.sample(index, self._reader)
+        except UpscaleError as error:
+            return error
 
 
 def numbers(step: int, batch: int, share: Share) -> range:
@@ -69,8 +77,11 @@ def numbers(step: int, batch: int, share: Share) -> range:
 def feed(
     make: Make, steps: range, batch: int, share: Share, workers: int, cache_bytes: int = CACHE_BYTES
 ) -> Iterator[Batch]:
-    """One batch for each of `steps`, in order. Without workers they are made here, when they are asked for."""
-    loader: DataLoader[Sample] = DataLoader(
+    """One batch for each of `steps`, in order. Without workers they are made here, when they are asked for.
+
+    Raises what Samples.sample raises, from workers too.
+    """
+    loader: DataLoader[Made] = DataLoader(
         _Rows(make, cache_bytes // max(1, workers)),
         batch_sampler=[list(numbers(step, batch, share)) for step in steps],
         num_workers=workers,
@@ -82,11 +93,16 @@ def feed(
     batches = iter(loader)
     for _ in steps:
         start = time.perf_counter()
-        ready: Batch = next(batches)  # pyright: ignore[reportAssignmentType]
+        ready: Batch | UpscaleError = next(batches)  # pyright: ignore[reportAssignmentType]
+        if isinstance(ready, UpscaleError):
+            raise ready
         yield replace(ready, waited=time.perf_counter() - start)
 
 
-def _collated(samples: Sequence[Sample]) -> Batch:
+def _collated(made: Sequence[Made]) -> Batch | UpscaleError:
+    samples = [one for one in made if isinstance(one, Sample)]
+    if wrong := [one for one in made if isinstance(one, UpscaleError)]:
+        return wrong[0]
     clean = [sample.clean for sample in samples if sample.clean is not None]
     bad = tuple(one for sample in samples for one in sample.bad)
     lr, hr = _stacked([sample.lr for sample in samples]), _stacked([sample.hr for sample in samples])

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from upscale.image import Array, Floats, from_float, to_float
 from upscale_training.data.pictures import Bad, Entry, Listing, Reader
 from upscale_training.degrade import Degradation
+from upscale_training.degrade.checked import applied
 from upscale_training.degrade.resize import resized_to
 from upscale_training.errors import DataError
 
@@ -66,7 +67,10 @@ class Samples:
             raise DataError(f"a crop of {self.cut.crop} pixels is no multiple of the scale {self.scale}; change --crop")
 
     def sample(self, index: int, reader: Reader) -> Sample:
-        """Sample `index`. An unreadable picture is replaced by the next one and told of. Raises DataError when many are."""
+        """Sample `index`. An unreadable picture is replaced by the next one and told of.
+
+        Raises DataError when many are, RecipeError where the degradation or the target does not work.
+        """
         bad = list[Bad]()
         for attempt in range(_TRIES):
             entry = self._entry(index, attempt)
@@ -98,22 +102,16 @@ class Samples:
             if self.with_clean
             else None
         )
-        goal = self.target(hr, rng) if self.target else hr
+        goal = applied(self.target, hr, rng) if self.target else hr
         return Sample(from_float(goal, np.uint8), lr, clean, bad)
 
 
 def degraded(hr: Floats, degradation: Degradation, scale: int, rng: np.random.Generator) -> Bytes:
     """The degraded twin of `hr`, of exactly its size / `scale`, in 8 bits, as files are.
 
-    A degradation that leaves another size is followed by MATLAB's bicubic. Raises DataError where it returns no picture.
+    Raises RecipeError where the degradation fails or returns no such picture.
     """
-    size = (hr.shape[0] // scale, hr.shape[1] // scale)
-    lr = np.asarray(degradation(hr, rng), np.float32)
-    if lr.ndim != 3 or lr.shape[2] != 3 or not np.isfinite(lr).all():
-        raise DataError(f"the degradation returned no finite (H, W, 3) picture but {lr.shape}; mend its function")
-    if lr.shape[:2] != size:
-        lr = resized_to(lr, size, "antialiased bicubic")
-    return from_float(lr, np.uint8)
+    return from_float(applied(degradation, hr, rng, scale), np.uint8)
 
 
 @functools.lru_cache(maxsize=4)

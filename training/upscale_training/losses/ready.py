@@ -15,6 +15,7 @@ from upscale_training.backbones import BackboneName
 from upscale_training.losses import artifacts, bands, coarse, deep, matching, pixel
 from upscale_training.losses.deep import LAYERS, Compared, Perceptual
 from upscale_training.losses.distill import Attention, Outputs, Teacher, lr_and_features, sr_and_clean, taught_by
+from upscale_training.losses.grid import grid_pattern
 from upscale_training.losses.late import Late, Load
 from upscale_training.metrics import Dists, Lpips
 from upscale_training.terms import Loss, Term, Weight, sr_and_lr, sr_hr_and_ema
@@ -80,6 +81,11 @@ def ldl(weight: Weight) -> Term:
 def consistency(weight: Weight, blocks: int = 4) -> Term:
     """The shrunk result against the input, both averaged over `blocks` × `blocks` pixels of the input."""
     return Term("consistency", weight, partial(coarse.low_frequency, blocks=blocks), sr_and_lr)
+
+
+def grid(weight: Weight, period: int = 4) -> Term:
+    """Against checkerboards; `period`: the network's scale."""
+    return Term("grid", weight, partial(grid_pattern, period=period))
 
 
 def feature_matching(weight: Weight) -> Term:

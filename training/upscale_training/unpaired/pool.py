@@ -73,6 +73,7 @@ def load_pool(path: Path) -> Pool:
             if int(file["format"]) != _FORMAT:
                 raise ValueError("of another version")
             values: dict[str, Any] = {name: file[name] for name in _FIELDS}
+        _refuse_nonsense(values)
     except Exception as error:  # a damaged archive raises errors of almost any type
         why = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(
@@ -82,6 +83,15 @@ def load_pool(path: Path) -> Pool:
         values[name] = tuple(map(str, values[name]))
     values["chroma"] = str(values["chroma"])
     return Pool(**values)
+
+
+def _refuse_nonsense(values: dict[str, Any]) -> None:
+    """Raises ValueError where a number is missing but `levels`' that may be."""
+    for name in ("spectra", "tones", "blurs", "later"):
+        if not np.isfinite(values[name]).all():
+            raise ValueError(f"{name} holds what is no number")
+    if not np.isfinite(values["levels"]).any() or np.isinf(values["levels"]).any():
+        raise ValueError("levels holds no number")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
