@@ -37,7 +37,7 @@ _SEEN = 4
 """Batches of originals that are kept, to ask the discriminator whether it knows them."""
 
 _MOST_SKIPPED = 50
-"""Steps in a row that could not be made, after which a run ends; fp16 skips a dozen until its scale is found."""
+"""First steps that could not be made, after which a run ends; fp16 skips a dozen until its scale is found."""
 
 _RETRY = 1_000_003
 """After a roll back the samples come from another seed: those that led to the fall need not come again."""
@@ -76,7 +76,8 @@ class Trainer:
         self._players: Players | None = None
         self._judge: Judge | None = None
         self._best = _NOTHING
-        self._changed, self._moved = False, 0
+        self._changed = False
+        self._unmoved: int | None = 0
         self._known: dict[str, float] = {}
         self._seen: deque[torch.Tensor] = deque(maxlen=_SEEN)
         self._meter, self._clock = Meter(), time.perf_counter()
@@ -216,11 +217,12 @@ class Trainer:
         self._rescuer.observe(line, self._say)
 
     def _refuse_nonsense(self, skipped: float) -> None:
-        """Ends a run in which not one of many steps, or of the last ones, had gradients that are numbers."""
+        """Ends a run whose steps, from its start on, all had gradients that are no numbers."""
         if skipped < 1:
-            self._moved = self.number
-        stuck = self.number - self._moved
-        if stuck >= _MOST_SKIPPED or (stuck > 0 and self.number == self.recipe.steps):
+            self._unmoved = None
+        if self._unmoved is None:
+            return  # what goes wrong later is the guard's affair
+        if self.number - self._unmoved >= _MOST_SKIPPED or self.number == self.recipe.steps:
             self._ended("stopped: no step can be made")
             raise StoppedError(
                 f"{self.setting.folder.path}: stopped at step {self.number}, no step gives gradients that are numbers; "
@@ -283,7 +285,7 @@ class Trainer:
             raise RunError(
                 f"{self.setting.folder.path}: begun with another recipe or other pictures; choose another -o, or --overwrite"
             )
-        self.number = self._moved = state["number"]
+        self.number = self._unmoved = state["number"]
         self._players = empty_players(self.recipe, state["stage"], self.setting.ground)
         self._at(state["stage"])
         self._players.load(state["players"])
