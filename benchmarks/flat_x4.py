@@ -14,14 +14,14 @@ main(
         network=ModelSpec("flat-x4", "rrdb", 4, features=32, growth=16, blocks=3),
         degradation=PRESETS["mild"],
         stages=(
-            Stage("pixel", 3000, (l1(1.0),), batch=8, crop=128, learning_rate=2e-4, warmup=100),
+            Stage("pixel", 3000, (l1(1.0),), batch=8, crop=128, learning_rate=1e-3, warmup=100),
             Stage(
                 "perceptual",
                 750,
                 (l1(1.0), perceptual(0.01, "vgg16")),
                 batch=8,
                 crop=128,
-                learning_rate=1e-4,
+                learning_rate=2e-4,
                 warmup=50,
                 decay="cosine",
             ),

@@ -57,6 +57,7 @@ def test_imitate_writes_a_degradation_that_the_others_take(photos: Path, tmp_pat
     picture = np.float32(np.random.default_rng(0).random((64, 64, 3)))
     assert from_script(script)(2)(picture, np.random.default_rng(0)).shape == (32, 32, 3)
     assert call("preview", photos, "--degradation", script, "-o", tmp_path / "p.png").exit_code == 0
+    assert call("imitate", bad, "-o", tmp_path / "x.txt").exit_code == 1
 
 
 def test_learn_writes_a_pool_that_the_others_take(photos: Path, tmp_path: Path) -> None:

@@ -50,10 +50,13 @@ def preview(
 @OVERWRITE
 def imitate(examples: Path, out: Path, overwrite: bool) -> None:
     """Estimate what spoiled the pictures in EXAMPLES and write a degradation that does the same."""
+    from upscale.errors import OutputError
     from upscale_training.imitate.look import look_at
     from upscale_training.imitate.recipe import recipe_text, summary
 
     _check(out, overwrite)
+    if out.suffix != ".py":
+        raise OutputError(f"{out}: what is estimated is written as Python; choose a name with .py")
     found = look_at(examples)
     click.echo(summary(found))
     _write_text(out, recipe_text(found, examples))
