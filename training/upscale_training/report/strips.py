@@ -15,8 +15,8 @@ from PIL import Image as Pil
 from upscale_training.data.detail import busiest
 from upscale_training.report.log import Line, Records, step_of
 
-COLUMNS = 8
-"""Steps in a strip, beside the input and the truth."""
+COLUMNS = 7
+"""Steps in a strip, beside the input and the truth: so many are seen at once in a window of 1,280 pixels."""
 
 TILE = 128
 """Largest side of what is cut out of a picture, in pixels."""

@@ -74,6 +74,8 @@ svg .mark.alarm { fill: var(--bad); stroke: var(--card); } svg .mark.action { fi
 .strip { border-collapse: separate; border-spacing: 4px 2px; } .strip th { font-weight: 400; font-size: 12.5px;
   color: var(--soft); text-align: left; }
 .strip td { padding: 0; vertical-align: top; } .strip .name { font-weight: 600; color: var(--ink); padding-top: 8px; }
+.strip thead tr:last-child th:last-child, .strip td:last-child { position: sticky; right: 0; background: var(--page);
+  border-left: 6px solid var(--page); }
 .strip .edge { border-bottom: 2px solid var(--c0); }
 .strip button { display: block; padding: 0; border: 0; background: none; cursor: zoom-in; }
   .strip img, dialog img { display: block; image-rendering: pixelated; }
