@@ -283,6 +283,13 @@ def test_losses_that_are_never_numbers_end_the_run(place: Path, steps: int) -> N
         carried_out(order(place, changes=Changes(steps=steps)), [])
 
 
+def test_a_loss_that_leaves_is_no_finished_run(place: Path) -> None:
+    recipe = place / "recipe.py"
+    recipe.write_text(recipe.read_text().replace("    return F.l1_loss(sr, hr)", "    raise SystemExit(0)"))
+    with pytest.raises(RecipeError, match=r"the loss of the term l1 calls sys.exit\(0\)"):
+        carried_out(order(place), [])
+
+
 def test_pixels_alone_are_judged_by_psnr_and_what_is_spoiled_by_nothing(place: Path) -> None:
     pixel, gan = load_recipe(place / "recipe.py").stages
     assert not learns_to_see(pixel)

@@ -4,8 +4,9 @@
 
 The shape of Wang et al. 2018 (arXiv:1809.00219): a network trained with L1 is the generator's beginning; then perceptual and
 adversarial terms. The degradation is `mild`, the discriminator the cheap one, the network a fourteenth of x4plus, so that two
-cores can do it in an hour. For the full size on a GPU: features 64, growth 32, blocks 23, crop 256, batch 16,
-UNetDiscriminator, and ten times the steps.
+quiet cores do it in half an hour (training/README.md shows what comes out). For the full size on a GPU: features 64, growth 32,
+blocks 23, crop 256, batch 16, UNetDiscriminator, learning rates of 2e-4 and 1e-4 (deep networks do not take more), and ten
+times the steps.
 """
 
 from upscale.spec import ModelSpec

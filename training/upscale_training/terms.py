@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from upscale_training.errors import RecipeError
+from upscale_training.user_code import said
+
 if TYPE_CHECKING:
     from upscale_training.adversary import Adversary
 
@@ -101,4 +104,7 @@ class Term:
 
     def __call__(self, seen: Seen) -> Tensor:
         """The unweighted value, a scalar."""
-        return self.loss(*self.sees(seen))
+        try:
+            return self.loss(*self.sees(seen))
+        except SystemExit as error:  # it would pass for a finished run; other errors keep their trace, for who wrote the loss
+            raise RecipeError(f"the loss of the term {self.name} calls {said(error)}") from error
