@@ -42,8 +42,8 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def no_handler_of_ended_children() -> Iterator[None]:
     """torch's DataLoader leaves one of SIGCHLD behind, which runs on the stack that faulthandler has set aside for signals.
 
-    Some library of the video and engine tests exchanges that stack and unmaps its own: the next child that ends then kills the
-    whole process, without a word ("node down: Not properly terminated"; seen by strace and sigaltstack).
+    OpenVINO's plugin for CPUs exchanges that stack and later unmaps its own: the next child that ends then kills the whole
+    process, without a word ("node down: Not properly terminated"; seen by strace of sigaltstack).
     """
     yield
     if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
