@@ -5,7 +5,7 @@
 The shape of Wang et al. 2018 (arXiv:1809.00219): a network trained with L1 is the generator's beginning; then perceptual and
 adversarial terms. The degradation is `mild`, the discriminator the cheap one, the network a fourteenth of x4plus, so that two
 quiet cores do it in half an hour (training/README.md shows what comes out). For the full size on a GPU: features 64, growth 32,
-blocks 23, crop 256, batch 16, UNetDiscriminator, learning rates of 2e-4 and 1e-4 (deep networks do not take more), and ten
+blocks 23, crop 256, batch 16, UNetDiscriminator, learning rates of 2e-4 and 1e-4 (the published ones), and ten
 times the steps.
 """
 

@@ -106,7 +106,6 @@ class Term:
         """The unweighted value, a scalar."""
         try:
             return self.loss(*self.sees(seen))
-        except (
-            SystemExit
-        ) as error:  # it would pass for a finished run; other errors keep their trace, for who wrote the loss
+        except SystemExit as error:
+            # It would pass for a finished run. Other errors keep their trace, for who wrote the loss.
             raise RecipeError(f"the loss of the term {self.name} calls {said(error)}") from error
