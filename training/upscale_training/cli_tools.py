@@ -50,13 +50,10 @@ def preview(
 @OVERWRITE
 def imitate(examples: Path, out: Path, overwrite: bool) -> None:
     """Estimate what spoiled the pictures in EXAMPLES and write a degradation that does the same."""
-    from upscale.errors import OutputError
     from upscale_training.imitate.look import look_at
     from upscale_training.imitate.recipe import recipe_text, summary
 
-    _check(out, overwrite)
-    if out.suffix != ".py":
-        raise OutputError(f"{out}: what is estimated is written as Python; choose a name with .py")
+    _check_named(out, overwrite, ".py", "what is estimated is written as Python; choose a name with .py")
     found = look_at(examples)
     click.echo(summary(found))
     _write_text(out, recipe_text(found, examples))
@@ -69,12 +66,9 @@ def imitate(examples: Path, out: Path, overwrite: bool) -> None:
 @OVERWRITE
 def learn(bad: Path, out: Path, overwrite: bool) -> None:
     """Learn noise, blur and compression from the pictures in BAD, which need no originals: a pool to draw from in training."""
-    from upscale.errors import OutputError
     from upscale_training.unpaired import learned_from, summary
 
-    _check(out, overwrite)
-    if out.suffix != ".npz":
-        raise OutputError(f"{out}: what is learned is stored as .npz; choose such a name")
+    _check_named(out, overwrite, ".npz", "what is learned is stored as .npz; choose such a name")
     pool = learned_from(bad)
     click.echo(summary(pool))
     with _writing(out):
@@ -179,6 +173,15 @@ def _check(out: Path, overwrite: bool) -> None:
 
     if out.exists() and not overwrite:
         raise OutputError(f"{out} exists; --overwrite replaces it")
+
+
+def _check_named(out: Path, overwrite: bool, suffix: str, told: str) -> None:
+    """Raises OutputError for what exists, and with `told` for a name that does not end in `suffix`."""
+    from upscale.errors import OutputError
+
+    _check(out, overwrite)
+    if out.suffix != suffix:
+        raise OutputError(f"{out}: {told}")
 
 
 def _check_picture(out: Path, overwrite: bool, sources: Sequence[Path]) -> None:
