@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from upscale.checkpoint import Checkpoint
-from upscale.engines import graph
+from upscale.engines import graph, silent
 from upscale.engines.machine import processor_name
 from upscale.image import Floats, to_float
 from upscale.media.reading.decode import open_file
@@ -56,7 +56,7 @@ def by_hand(checkpoint: Checkpoint, pixels: Floats, hint: str) -> Callable[[], F
         x = graph.dense_block(rows, layers, [x, residual] if ends else [x])
         residual = x if ends else residual
     result = graph.channels_last(graph.rrdb_tail(rows, spec, weights, [x, first], low=False))
-    compiled = graph.ov.Core().compile_model(
+    compiled = silent.core().compile_model(
         graph.ov.Model([result], [parameter]), "CPU", {"INFERENCE_PRECISION_HINT": hint}
     )
     request = compiled.create_infer_request()

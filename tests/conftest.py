@@ -1,9 +1,7 @@
 """What every test can lean on. No shared data, no GPU and no internet is needed, except where `shared` is asked for."""
 
 import os
-import signal
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -36,18 +34,6 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "upscale-cache"
     monkeypatch.setenv("UPSCALE_CACHE", str(folder))
     return folder
-
-
-@pytest.fixture(autouse=True)
-def no_handler_of_ended_children() -> Iterator[None]:
-    """torch's DataLoader leaves one of SIGCHLD behind, which runs on the stack that faulthandler has set aside for signals.
-
-    OpenVINO's plugin for CPUs exchanges that stack and later unmaps its own: the next child that ends then kills the whole
-    process, without a word ("node down: Not properly terminated"; seen by strace of sigaltstack).
-    """
-    yield
-    if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """What is the OpenVINO engine's own; the rest stands in the engines' contract."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +14,22 @@ from upscale.engines.openvino import OpenVinoEngine
 from upscale.spec import ModelSpec
 
 SPEC = ModelSpec("small", "compact", 2, features=8, blocks=3)
+
+
+TWO_FREED = """
+import gc, signal
+import numpy as np
+import upscale
+signal.signal(signal.SIGTERM, lambda number, frame: print("handled"))
+models = [upscale.load("animevideov3", device="cpu", engine="openvino") for _ in range(2)]
+for model in models:
+    model(np.zeros((5, 7, 3), np.uint8))
+del model
+while models:
+    del models[0]  # the one made first goes first
+    gc.collect()
+signal.raise_signal(signal.SIGTERM)
+"""
 
 
 def run(engine: OpenVinoEngine, height: int, width: int) -> np.ndarray:
@@ -36,3 +54,10 @@ def test_sides_that_do_not_fit_are_refused(random_checkpoint: Callable[[ModelSpe
     spec = ModelSpec("x2", "rrdb", 2, features=8, growth=4, blocks=1, unshuffle=2)
     with pytest.raises(ValueError, match="multiples of 2"):
         run(OpenVinoEngine(random_checkpoint(spec, 0), "fp32"), 8, 9)
+
+
+@pytest.mark.parametrize("options", [[], ["-X", "faulthandler"]])
+def test_a_signal_is_handled_after_engines_are_freed(options: list[str]) -> None:
+    """The plugin exchanges the stack that handlers run on, and unmaps its own when it is freed."""
+    done = subprocess.run([sys.executable, *options, "-c", TWO_FREED], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr

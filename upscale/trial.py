@@ -39,7 +39,7 @@ def open_onnx(path: Path) -> Runtime | None:
         ov, _ = silent.openvino()
     except ImportError:
         return None
-    compiled: Any = ov.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled: Any = silent.core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return Runtime(
         f"openvino {ov.__version__.split('-')[0]}", lambda picture: _batched(lambda x: compiled([x])[0], picture)
     )

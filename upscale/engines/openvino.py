@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from upscale.bands import Plan, Step
 from upscale.checkpoint import Checkpoint
-from upscale.engines import Progress, graph
+from upscale.engines import Progress, graph, silent
 from upscale.engines.graph import build_end, build_unit, unit_inputs, unit_layers
 from upscale.engines.run import run_bands
 from upscale.errors import NotFiniteError
@@ -46,7 +46,6 @@ class OpenVinoEngine:
         self.precision: str = precision
         self.version: str = graph.ov.__version__.split("-")[0]
         self._weights = checkpoint.arrays
-        self._core: Any = graph.ov.Core()
         self._graphs: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
         self._units: dict[int, list[Any]] = {}
 
@@ -104,7 +103,7 @@ class OpenVinoEngine:
         if key in self._graphs:
             self._graphs.move_to_end(key)
         else:
-            compiled = self._core.compile_model(self._model(stage, step, shapes, low), "CPU", _CONFIG)
+            compiled = silent.core().compile_model(self._model(stage, step, shapes, low), "CPU", _CONFIG)
             self._graphs[key] = compiled, None
         if len(self._graphs) > _KEPT_GRAPHS:
             self._graphs.popitem(last=False)

@@ -1,9 +1,10 @@
-"""Imports openvino without its telemetry.
+"""openvino without its telemetry, and with one Core for the whole process.
 
 `import openvino` imports its model converter, and that the package openvino_telemetry, which can report to a server. The
 converter does without it where it is not installed; this makes it look so, for the time of the import.
 """
 
+import functools
 import sys
 from typing import Any
 
@@ -22,3 +23,15 @@ def openvino() -> tuple[Any, Any]:
         if hidden:
             del sys.modules[_TELEMETRY]
     return openvino, opset13
+
+
+@functools.cache
+def core() -> Any:
+    """The one Core, which lives as long as the process.
+
+    Its plugin for CPUs exchanges the calling thread's stack for signals (sigaltstack) when it is loaded, and unmaps its own
+    when it is freed. Of two, freed in the order in which they were made or by another thread, one leaves a stack that is no
+    longer mapped: the next signal that Python handles, such as Ctrl-C, kills the process.
+    """
+    module, _ = openvino()
+    return module.Core()
