@@ -16,9 +16,11 @@ import torch
 from click.testing import CliRunner
 
 import upscale
-from upscale.checkpoint import read_checkpoint
+from upscale.checkpoint import Checkpoint, read_checkpoint, write_safetensors
 from upscale.errors import OutputError
 from upscale.files import lock
+from upscale.keys import parameter_shapes
+from upscale.spec import ModelSpec
 from upscale_training.changes import Changes, changed
 from upscale_training.cli import main
 from upscale_training.errors import RecipeError, RunError, StoppedError
@@ -348,6 +350,24 @@ def test_a_recipe_may_import_what_lies_beside_it(place: Path) -> None:
     (place / "mine.py").write_text("from upscale_training.degrade.presets import PRESETS\nchosen = PRESETS['mild']\n")
     (place / "other.py").write_text("from mine import chosen\n" + RECIPE.replace('PRESETS["mild"]', "chosen"))
     assert load_recipe(place / "other.py").name == "tiny"
+
+
+def test_a_start_with_a_grid_can_be_fine_tuned_and_resumed(place: Path) -> None:
+    """Nothing that a run can do helps against what its start brings along."""
+    spec = ModelSpec("gridded", "compact", 2, features=8, blocks=2, activation="prelu")
+    arrays = {key: np.zeros(shape, np.float32) for key, shape in parameter_shapes(spec).items()}
+    last = max((key for key in arrays if key.endswith("bias")), key=lambda key: int(key.split(".")[1]))
+    arrays[last] += np.tile([0.0042, -0.0042, -0.0042, 0.0042], 3).astype(np.float32)
+    write_safetensors(Checkpoint(spec, arrays), place / "gridded.safetensors")
+    text = RECIPE.replace("cuts=", f"start={str(place / 'gridded.safetensors')!r}, cuts=").replace("1e-3", "1e-7")
+    (place / "recipe.py").write_text(text.replace("validate_every=6", "validate_every=2"), encoding="utf-8")
+    asked = iter([False] * 5)
+    assert carried_out(order(place), [], lambda: next(asked, True)) == "interrupted"
+    assert carried_out(order(place, resume=True), []) == "finished"
+    checks = [line["health"] for line in log(place / "run") if line["kind"] == "validation"]
+    assert 1.05 < checks[0]["checkerboard"] < 1.15
+    assert {check["checkerboard_start"] for check in checks} == {checks[0]["checkerboard"]}
+    assert "alarm" not in {line["kind"] for line in log(place / "run")}
 
 
 def test_finetune_writes_its_recipe_and_a_smoke_run_works(place: Path) -> None:

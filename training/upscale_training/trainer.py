@@ -29,7 +29,7 @@ from upscale_training.strips import write_made
 Tell = Callable[[dict[str, Any]], object]
 """Takes a line of the log; see report.log."""
 
-_FORMAT = 2
+_FORMAT = 3
 _NOTHING = True, math.inf
 """The rank of what stands in model.safetensors, whether spoiled and its score, before anything stands there."""
 
@@ -79,6 +79,7 @@ class Trainer:
         self._changed = False
         self._unmoved: int | None = 0
         self._known: dict[str, float] = {}
+        self._grid = math.nan
         self._seen: deque[torch.Tensor] = deque(maxlen=_SEEN)
         self._meter, self._clock = Meter(), time.perf_counter()
         self._rescuer = Rescuer(acts=setting.guard)
@@ -238,7 +239,10 @@ class Trainer:
         with writing(self.setting.folder.pictures):
             pictures = write_made(self.setting.folder.path, self.number, verdict.pictures)
         self._known = self._memory_of_the_game(self._judge)
-        line = {"metrics": verdict.metrics, "health": verdict.health, "pictures": pictures, "game": self._known}
+        if self.number == 0 and self.recipe.start:
+            self._grid = verdict.health.get("checkerboard", math.nan)
+        health = verdict.health | ({"checkerboard_start": self._grid} if math.isfinite(self._grid) else {})
+        line = {"metrics": verdict.metrics, "health": health, "pictures": pictures, "game": self._known}
         adversarial = self.players.adversary is not None
         self._rescuer.observe(self._say("validation", adversarial=adversarial, **line), self._say)
         stage = self.recipe.stages[self._stage]
@@ -273,6 +277,7 @@ class Trainer:
             "rescuer": self._rescuer.state(),
             "best": list(self._best),
             "known": self._known,
+            "grid": self._grid,
         }
         if self._group.leads:
             self.setting.folder.save(self.number, state, self.recipe.keep, healthy)
@@ -289,7 +294,7 @@ class Trainer:
         self._players = empty_players(self.recipe, state["stage"], self.setting.ground)
         self._at(state["stage"])
         self._players.load(state["players"])
-        (ill, score), self._known = state["best"], state["known"]
+        (ill, score), self._known, self._grid = state["best"], state["known"], state["grid"]
         self._best = ill, score
         self._changed = state["script"] != self.setting.script
         self._rescuer.load(state["rescuer"])

@@ -33,7 +33,7 @@ class Checkup:
 
     finite        whether the output of every picture holds numbers only; `overflow`: the share of values that are none
     constant      share of the pictures with content that come out as one color
-    checkerboard  see checkerboard()
+    checkerboard  see checkerboard(); the trainer adds `checkerboard_start`: of the trained network it began with
     drift         mean shift of the colors [R, G, B], in 8-bit levels; `drift_worst`: the largest of one picture
     diversity     see diversity(); `diversity_eyes`: whose features it was measured with, "alexnet" or "wavelets"
     """

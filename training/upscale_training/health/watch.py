@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any, cast
 
 from upscale_training.health import limits
+from upscale_training.health.checkerboard import against_start
 from upscale_training.health.limits import LIMITS, Limit
 
 _WARM_UP = 3
@@ -148,7 +149,7 @@ class Watch:
             yield limits.MEMORIZING, game["known"] - game["held_out"]
         yield limits.NOT_FINITE, float(health.get("finite") is False)
         yield limits.CONSTANT, _number(health.get("constant"))
-        yield limits.CHECKERBOARD, _number(health.get("checkerboard"))
+        yield limits.CHECKERBOARD, against_start(health)
         yield limits.DRIFT, self._drifting(health.get("drift"))
         if line.get("adversarial"):  # who learns from pixels alone is smoother than the truth, and rightly so
             yield limits.LOST_DIVERSITY, _number(health.get("diversity"))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from upscale_training.health import limits
+from upscale_training.health.checkerboard import against_start
 from upscale_training.health.limits import Limit
 from upscale_training.report.log import Line, Records
 from upscale_training.report.views import Curve, curves, number
@@ -134,6 +135,10 @@ def _skipped(records: Records) -> float:
     return _tail_mean(Curve([0] * len(records.steps), [number(line.get("skipped")) for line in records.steps]))
 
 
+def _checkerboard(records: Records) -> float:
+    return next((against_start(held) for held in _checkups(records) if "checkerboard" in held), math.nan)
+
+
 def _checked(key: str) -> Callable[[Records], float]:
     return lambda records: next((_largest(held[key]) for held in _checkups(records) if key in held), math.nan)
 
@@ -214,8 +219,8 @@ PICTURES = (
     ),
     Measure(
         "Checkerboard",
-        _checked("checkerboard"),
-        "Spectral peaks at the up-sampling's periods, against the truth's.",
+        _checkerboard,
+        "Spectral peaks at the up-sampling's periods, against the truth's, or what the start already left.",
         0.9,
         1.15,
         high=_bound(limits.CHECKERBOARD.most, math.inf),
