@@ -13,6 +13,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from upscale_training.health import limits
+
 _TILES: dict[int, tuple[int, ...]] = {3: (48, 24)}
 """Lengths that are tried, in pixels: multiples of the periods, so that each line falls on one frequency."""
 
@@ -29,6 +31,9 @@ grid was beyond the limit of 1.05 in 18 % of the choices of 12 from 30 pictures;
 
 _EXCUSED = 1.15
 """The most of a start's own grid that a run is allowed; transposed convolutions leave as much."""
+
+_HOVER = 1.01
+"""So far above its start a run may hover whose learning rate is small."""
 
 
 def checkerboard(sr: Sequence[Tensor], hr: Sequence[Tensor], scale: int) -> float:
@@ -51,8 +56,8 @@ def checkerboard(sr: Sequence[Tensor], hr: Sequence[Tensor], scale: int) -> floa
 
 
 def against_start(health: Mapping[str, object]) -> float:
-    """The log's "checkerboard", in terms of "checkerboard_start": of the trained network that a run began with, where that
-    already left a grid. NaN where it was not measured.
+    """The log's "checkerboard" as it is to be judged: where the trained network that a run began with ("checkerboard_start") was
+    beyond the limit itself, lower in proportion, so that what the start left is just allowed. NaN where it was not measured.
 
     Who begins with animevideov3 begins with its faint grid: 1.02, but on three held-out pictures anything to 1.10. No roll back
     helps against that. (Of networks without a grid, no three of 30 pictures measured more than 1.00.) A start
@@ -61,7 +66,8 @@ def against_start(health: Mapping[str, object]) -> float:
     value, start = (health.get(key) for key in ("checkerboard", "checkerboard_start"))
     if not isinstance(value, int | float):
         return math.nan
-    return value / min(max(1.0, start), _EXCUSED) if isinstance(start, int | float) else value
+    allowed = _HOVER * min(start, _EXCUSED) if isinstance(start, int | float) else 0.0
+    return value / max(1.0, allowed / (limits.CHECKERBOARD.most or 1.0))
 
 
 def periods(scale: int) -> tuple[int, ...]:

@@ -140,7 +140,7 @@ CHECKERBOARD = Limit(
     "pictures",
     "A grid with the period of the up-sampling shows in the pictures.",
     "Add the term grid(10.0); weigh perceptual terms and the adversary less; up-sample by nearest and convolution (RRDBNet).",
-    "Peaks at the up-sampling periods stand out by 5 % of the truth's amplitude, or of what the start already left: x4plus "
+    "Peaks at the up-sampling periods stand out by 5 % of the truth's amplitude (or, if that is more, as the start's do): x4plus "
     "measures 0.97, animevideov3 1.02, transposed convolutions 1.16.",
     most=1.05,
     patience=2,

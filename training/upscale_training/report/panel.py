@@ -220,7 +220,7 @@ PICTURES = (
     Measure(
         "Checkerboard",
         _checkerboard,
-        "Spectral peaks at the up-sampling's periods, against the truth's, or what the start already left.",
+        "Spectral peaks at the up-sampling's periods, against the truth's; a grid that the start already had is allowed.",
         0.9,
         1.15,
         high=_bound(limits.CHECKERBOARD.most, math.inf),
