@@ -1,8 +1,10 @@
 """What the benchmarks share: pictures as float arrays, PSNR, timing, and where results are kept."""
 
+import datetime
 import json
 import platform
 import statistics
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -49,13 +51,14 @@ def by_hand(checkpoint: Checkpoint, pixels: Floats, hint: str) -> Callable[[], F
     """An RRDBNet as one OpenVINO graph for one size, compiled under a precision hint: what one would write by hand."""
     spec, weights, rows = checkpoint.spec, checkpoint.arrays, graph.Rows(top=True, bottom=True)
     parameter = graph.op.parameter([1, *pixels.shape], np.float32)
-    first = x = residual = graph.head(rows, spec, weights, graph.channels_first(parameter))
+    first = graph.head(rows, spec, weights, graph.channels_first(parameter))
+    x = residual = graph.channels_last(first)
     for unit in range(unit_count(spec)):
         layers = iter([graph.op.constant(tensor) for tensor in graph.unit_inputs(spec, weights, unit, low=False)])
         ends = (unit + 1) % UNITS_PER_BLOCK == 0
         x = graph.dense_block(rows, layers, [x, residual] if ends else [x])
         residual = x if ends else residual
-    result = graph.channels_last(graph.rrdb_tail(rows, spec, weights, [x, first], low=False))
+    result = graph.channels_last(graph.rrdb_tail(rows, spec, weights, [graph.channels_first(x), first], low=False))
     compiled = silent.core().compile_model(
         graph.ov.Model([result], [parameter]), "CPU", {"INFERENCE_PRECISION_HINT": hint}
     )
@@ -95,3 +98,15 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     lines += ["| " + " | ".join(str(row[key]) for key in head) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def commit() -> dict[str, str]:
+    """What was measured, and when; a "+" where files were changed since the commit."""
+    told = [
+        subprocess.run(["git", *words], capture_output=True, text=True, check=False, cwd=ROOT).stdout.strip()
+        for words in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+    ]
+    return {
+        "commit": told[0] + ("+" if told[1] else ""),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }

@@ -1,157 +1,239 @@
-"""Our way against the plain Real-ESRGAN way: the same RRDBNet in fp32 torch, whole and in 512-pixel tiles with pad 10.
+"""The forward pass against every rival, in one run: same picture, same 8-bit result, each in a process of its own, in turn.
 
-Same picture, one run, alternating; seconds of the network alone, models loaded and graphs compiled before, and PSNR to the
-plain fp32 whole. `--start` measures whole processes as well: from start to file, against a bare `import torch`.
+    python benchmarks/speed.py                                                     # x4plus, 128×128, on the CPU
+    python benchmarks/speed.py --peer FOLDER/bin/python --model animevideov3 --size 512x512
+    python benchmarks/speed.py --peer FOLDER/bin/python --device cuda --size 960x540
 
-    python benchmarks/speed.py                          # 128×128, x4plus
-    python benchmarks/speed.py --width 700 --height 600 --repeats 1      # more than one 512-pixel tile
-    python benchmarks/speed.py --device cuda --width 960 --height 540    # on a GPU
+Rivals: Real-ESRGAN's RealESRGANer (with --peer, the Python of its environment, see peers/real_esrgan.py), spandrel's plain
+module eager and through torch.compile, ONNX Runtime, OpenVINO by hand, ncnn, torch-tensorrt. What is not installed or fails is
+listed with its reason. Models are loaded, compiled and run once before; reading, writing and the color fix are left out.
+Every result is compared with the plain fp32 network on the whole picture; who is off is no rival.
+
+A large picture's processes run one after another, for their memory (--alone); small ones take turns.
 """
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from common import PICTURE, alternate, by_hand, median, picture, psnr, save, table
+from bars import bars
+from common import PICTURE, RESULTS, commit, median, picture, psnr, save, table
 
 from upscale import zoo
-from upscale.bands import Plan
-from upscale.checkpoint import Checkpoint
-from upscale.engines import Engine
-from upscale.engines.choose import Wish, choose
-from upscale.image import Floats, to_float
-from upscale.nets import build
+from upscale.checkpoint import Checkpoint, write_pth, write_safetensors
+from upscale.image import from_float
+from upscale.ncnn_write import ncnn_files
+from upscale.onnx_file import onnx_bytes
 from upscale.stages import total_macs
 
-TILE, TILE_PAD = 512, 10  # Real-ESRGAN's own pad
+PEERS = Path(__file__).resolve().parent / "peers"
+BASE = "RealESRGANer"
+
+
+@dataclass
+class Way:
+    """One of those that are compared, and what was seen of it. `precision`: whose limit of the device is its own."""
+
+    name: str
+    precision: str
+    script: str
+    wishes: tuple[str, ...]
+    python: str = sys.executable
+    seconds: list[float] = field(default_factory=list[float])
+    memory: int | None = None
+    versions: dict[str, str] = field(default_factory=dict[str, str])
+    preparing: float = 0.0
+    failure: str = ""
+
+
+def ways(options: argparse.Namespace) -> list[Way]:
+    """All of them for this device, the reference first."""
+    half = "bf16" if options.device == "cpu" else "fp16"
+    plain, foreign = partial(Way, script="plain_torch.py"), partial(Way, script="runtimes.py")
+    found = [plain("plain torch fp32", "fp32", wishes=("fp32", "channels_first", "eager", "reference"))]
+    if options.peer:
+        for tile in (0, 512):
+            if tile < max(options.size):  # one tile is the whole
+                name = f"{BASE}, tile {tile}" if tile else BASE
+                theirs = "fp32" if options.device == "cpu" else "fp16"
+                found.append(Way(name, theirs, "real_esrgan.py", (str(tile),), options.peer))
+    orders, modes = ("channels_first", "channels_last"), ("default", "max-autotune")
+    found += [plain(f"plain torch {half}, {order}", half, wishes=(half, order, "eager")) for order in orders]
+    found += [plain(f"torch.compile {half}, {mode}", half, wishes=(half, orders[1], mode)) for mode in modes]
+    found.append(foreign("ONNX Runtime fp32", "fp32", wishes=("onnxruntime",)))
+    if options.device == "cpu":
+        found += [foreign(f"OpenVINO by hand, {name}", name, wishes=("openvino", name)) for name in ("fp32", "bf16")]
+        found.append(foreign("ncnn", "fp32", wishes=("ncnn",)))
+    else:
+        found.append(foreign("TensorRT fp16", "fp16", wishes=("tensorrt",)))
+    for precision in ("fp32", "auto"):
+        found.append(Way(f"upscale, {precision}", precision, "ours.py", ("auto", precision, str(options.rows))))
+    return [way for way in found if not options.only or any(part in way.name for part in options.only)]
 
 
 def main() -> None:
     options = _options()
-    checkpoint = zoo.load(options.model)
-    pixels = picture(Path(options.picture), options.width, options.height)
-    engine = choose(checkpoint, Wish(device=options.device, engine=options.engine, precision=options.precision)).engine
-    plain = _plain_network(checkpoint, engine.device)
-    ways = {
-        "plain fp32, whole": partial(_plain_whole, plain, pixels),
-        "plain fp32, 512-pixel tiles": partial(_plain_tiles, plain, pixels),
-        f"upscale, {engine.name} {engine.precision}": partial(_ours, engine, pixels),
-    }
-    if engine.name == "openvino" and checkpoint.spec.arch == "rrdb":
-        ways["openvino by hand, bf16"] = by_hand(checkpoint, pixels, "bf16")
-    if options.fp32:
-        exact = choose(checkpoint, Wish(device=options.device, engine=options.engine, precision="fp32")).engine
-        ways[f"upscale, {exact.name} fp32"] = partial(_ours, exact, pixels)
-    seconds = alternate(ways, options.repeats)
-    reference = _plain_whole(plain, pixels)
-    base = median(seconds["plain fp32, whole"])
-    operations = 2 * total_macs(checkpoint.spec) * pixels.shape[0] * pixels.shape[1] / checkpoint.spec.unshuffle**2
-    rows: list[dict[str, Any]] = []
-    for name, way in ways.items():
-        taken = median(seconds[name])
-        rows.append(
-            {
-                "way": name,
-                "seconds": round(taken, 3),
-                "times faster": round(base / taken, 2),
-                "TFLOP/s": round(operations / taken / 1e12, 3),
-                "PSNR to plain fp32 whole, dB": round(psnr(way(), reference), 1),
-            }
-        )
-    limit = _limit(engine.device)
-    size = f"{pixels.shape[1]}×{pixels.shape[0]}"
-    print(f"{options.model}, {size}, {options.repeats} runs each, medians")
+    checkpoint, width, height = zoo.load(options.model), *options.size
+    found = ways(options)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        _write_job(checkpoint, picture(PICTURE, width, height), place)
+        limits = [_limits(options.device)]
+        _measure(found, place, options)
+        limits.append(_limits(options.device))
+        rows = _rows(found, place, _best_of(limits), checkpoint, options.size)
+    print(f"{options.model}, {width}×{height} on {options.device}, {options.repeats} runs each, medians")
     print(table(rows))
-    print("a large matrix product here: " + ", ".join(f"{name} {value:.3f} TFLOP/s" for name, value in limit.items()))
-    facts = {"model": options.model, "size": size, "matrix_product_tflops": limit, "torch": torch.__version__}
-    if options.start:
-        facts["process"] = _processes(options.picture)
-        print(facts["process"])
-    save(f"speed-{options.model}-{size.replace('×', 'x')}-{engine.device}", rows, **facts)
+    for way in found:
+        if way.failure:
+            print(f"left out: {way.name}: {way.failure}")
+    name = f"speed-{options.model}-{width}x{height}-{options.device}"
+    facts = {"model": options.model, "size": f"{width}x{height}", "limits_tflops": limits, **commit()}
+    left_out = {way.name: way.failure for way in found if way.failure}
+    save(name, rows, **facts, ways=[_said(way) for way in found if not way.failure], left_out=left_out)
+    values = {row["way"]: row["Mpixel/s out"] for row in rows}
+    RESULTS.joinpath(f"{name}.svg").write_text(
+        bars(f"{options.model}, {width}×{height}: million pixels out, a second", values, "upscale"), encoding="utf-8"
+    )
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--picture", default=str(PICTURE))
-    parser.add_argument("--width", type=int, default=128)
-    parser.add_argument("--height", type=int, default=128)
+    parser.add_argument("--peer", help="Python of Real-ESRGAN's environment")
     parser.add_argument("--model", default="x4plus")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--engine", default="auto")
-    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--size", type=_size, default=(128, 128), metavar="WxH", help="of the input, in pixels")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--rows", type=int, default=0, help="our band's height; by default the whole picture's")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--fp32", action="store_true", help="our fp32 as well")
-    parser.add_argument("--start", action="store_true", help="whole processes as well")
-    return parser.parse_args()
+    parser.add_argument("--alone", action="store_true", help="one process after another; from 256×256 on anyway")
+    parser.add_argument(
+        "--only", nargs="+", default=[], help="ways whose names hold one of these; the reference anyway"
+    )
+    options = parser.parse_args()
+    options.alone = options.alone or options.size[0] * options.size[1] >= 256**2
+    options.only += ["plain torch fp32"] if options.only else []
+    return options
 
 
-def _plain_network(checkpoint: Checkpoint, device: str) -> torch.nn.Module:
-    network = build(checkpoint.spec).eval()
-    network.load_state_dict({key: torch.tensor(value) for key, value in checkpoint.arrays.items()})
-    return network.to(device)
+def _size(text: str) -> tuple[int, int]:
+    width, height = (int(side) for side in text.lower().split("x"))
+    return width, height
 
 
-def _plain_whole(network: torch.nn.Module, pixels: Floats) -> Floats:
-    device = next(network.parameters()).device
-    with torch.inference_mode():
-        x = torch.as_tensor(pixels).permute(2, 0, 1).unsqueeze(0).contiguous().to(device)
-        return network(x)[0].clamp(0, 1).permute(1, 2, 0).cpu().numpy()
+def _write_job(checkpoint: Checkpoint, pixels: Any, place: Path) -> None:
+    np.save(place / "picture.npy", from_float(pixels, np.uint8))
+    write_safetensors(checkpoint, place / "model.safetensors")
+    write_pth(checkpoint, place / "model.pth")
+    place.joinpath("model.onnx").write_bytes(onnx_bytes(checkpoint.spec, checkpoint.arrays, {}))
+    param, weights = ncnn_files(checkpoint.spec, checkpoint.arrays)
+    place.joinpath("model.param").write_text(param, encoding="utf-8")
+    place.joinpath("model.bin").write_bytes(weights)
+    place.joinpath("about.json").write_text(json.dumps(asdict(checkpoint.spec)), encoding="utf-8")
 
 
-def _plain_tiles(network: torch.nn.Module, pixels: Floats) -> Floats:
-    height, width = pixels.shape[:2]
-    scale = network.spec.scale
-    result = np.empty((height * scale, width * scale, 3), np.float32)
-    for y in range(0, height, TILE):
-        for x in range(0, width, TILE):
-            top, left = max(0, y - TILE_PAD), max(0, x - TILE_PAD)
-            bottom, right = min(height, y + TILE + TILE_PAD), min(width, x + TILE + TILE_PAD)
-            tile = _plain_whole(network, pixels[top:bottom, left:right])
-            h, w = min(TILE, height - y) * scale, min(TILE, width - x) * scale
-            inner = tile[(y - top) * scale :, (x - left) * scale :][:h, :w]
-            result[y * scale : y * scale + h, x * scale : x * scale + w] = inner
-    return result
+def _measure(found: list[Way], place: Path, options: argparse.Namespace) -> None:
+    if options.alone:
+        for way in found:
+            _take_turns([way], place, options.device, options.repeats)
+    else:
+        _take_turns(found, place, options.device, options.repeats)
 
 
-def _ours(engine: Engine, pixels: Floats) -> Floats:
-    """The engine alone, without padding, so that all ways compute the same picture."""
-    height, width = pixels.shape[:2]
-    bands = engine.run(iter([pixels]), width, height, Plan(height, 32), np.uint8)
-    return to_float(np.concatenate(list(bands)))
+def _take_turns(found: list[Way], place: Path, device: str, repeats: int) -> None:
+    started = [(way, process) for way in found if (process := _started(way, place, device))]
+    for _ in range(repeats):
+        for way, process in started:
+            if not way.failure and (answer := _asked(way, process, "1")):
+                way.seconds += answer["seconds"]
+                way.memory = answer["memory"]
+    for _, process in started:
+        assert process.stdin
+        process.stdin.close()
+        process.wait()
 
 
-def _limit(device: str) -> dict[str, float]:
-    """What a large matrix product reaches on this device, in TFLOP/s."""
-    found: dict[str, float] = {}
-    n = 2048 if device == "cpu" else 8192
-    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        a = torch.randn(n, n, dtype=torch.float32).to(device, dtype)
+def _started(way: Way, place: Path, device: str) -> "subprocess.Popen[str] | None":
+    said = place / f"{way.name}.log"
+    command = [way.python, str(PEERS / way.script), str(place), device, str(_result(way, place)), *way.wishes]
+    with said.open("w") as errors:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
+    ready = _answer(way, process, said)
+    if ready is None:
+        return None
+    way.versions, way.preparing = ready["ready"], ready["preparing"]
+    print(f"{way.name} is ready after {way.preparing:.1f} s", file=sys.stderr)
+    return process
 
-        def product(a: torch.Tensor = a) -> None:
-            (a @ a).sum().item()
 
-        found[name] = round(2 * n**3 / min(alternate({"product": product}, 5)["product"]) / 1e12, 3)
-    return found
+def _asked(way: Way, process: "subprocess.Popen[str]", question: str) -> Any:
+    assert process.stdin
+    print(question, file=process.stdin, flush=True)
+    return _answer(way, process, None)
 
 
-def _processes(source: str) -> dict[str, float]:
-    """Medians of whole processes, from start to file, in turn."""
-    with tempfile.TemporaryDirectory() as folder:
-        small = Path(folder) / "small.png"
-        from PIL import Image
+def _answer(way: Way, process: "subprocess.Popen[str]", said: Path | None) -> Any:
+    assert process.stdout
+    line = process.stdout.readline()
+    if line:
+        return json.loads(line)
+    lines = said.read_text(encoding="utf-8", errors="replace").strip().splitlines() if said else []
+    way.failure = f"ended with {process.wait()}: {lines[-1] if lines else ''}"
+    return None
 
-        Image.open(source).convert("RGB").crop((0, 0, 128, 128)).save(small)
-        job = [sys.executable, "-m", "upscale", str(small), "--overwrite", "-q"]
-        bare = [sys.executable, "-c", "import torch"]
-        ways = {"start to file, 128×128": job, "import torch": bare}
-        seconds = alternate({name: partial(subprocess.run, command, check=True) for name, command in ways.items()}, 5)
-    return {name: round(median(values), 2) for name, values in seconds.items()}
+
+def _result(way: Way, place: Path) -> Path:
+    return place / f"{way.name}.npy"
+
+
+def _limits(device: str) -> dict[str, dict[str, float]]:
+    command = [sys.executable, str(PEERS / "limits.py"), device]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def _best_of(limits: list[dict[str, dict[str, float]]]) -> dict[str, float]:
+    return {name: max(value for one in limits for value in one[name].values()) for name in limits[0]}
+
+
+def _rows(
+    found: list[Way], place: Path, limits: dict[str, float], checkpoint: Checkpoint, size: tuple[int, int]
+) -> list[dict[str, Any]]:
+    spec, pixels = checkpoint.spec, size[0] * size[1]
+    operations = 2 * total_macs(spec) * pixels / spec.unshuffle**2
+    reference = np.load(_result(found[0], place))
+    base = next((way for way in found if way.name == BASE and way.seconds), found[0])
+    rows: list[dict[str, Any]] = []
+    for way in found:
+        if way.failure:
+            continue
+        seconds, result = median(way.seconds), np.load(_result(way, place))
+        if result.dtype == np.uint8:
+            result = result.astype(np.float32) / 255
+        speed = operations / seconds / 1e12
+        precision = way.versions.get("precision", way.precision)
+        rows.append(
+            {
+                "way": f"{way.name} ({precision})" if way.precision == "auto" else way.name,
+                "seconds": float(f"{seconds:.3g}"),
+                f"× {base.name}": round(median(base.seconds) / seconds, 2),
+                "Mpixel/s out": float(f"{pixels * spec.scale**2 / seconds / 1e6:.3g}"),
+                "TFLOP/s": float(f"{speed:.3g}"),
+                "of the limit": f"{100 * speed / limits[precision]:.0f} %",
+                "peak memory, GB": "–" if way.memory is None else round(way.memory / 1e9, 2),
+                "PSNR, dB": round(psnr(result, reference), 1),
+            }
+        )
+    return rows
+
+
+def _said(way: Way) -> dict[str, Any]:
+    return {"way": way.name, "seconds": way.seconds, "preparing": round(way.preparing, 1), "versions": way.versions}
 
 
 if __name__ == "__main__":
