@@ -70,6 +70,8 @@ class OpenVinoEngine:
         if stage.role == "unit":
             inputs += self._unit_inputs(stage.unit)
         request = self._request(stage, step, [part.shape for part in features], deep)
+        result = np.empty(request.get_compiled_model().output(0).shape, np.float32)
+        request.set_output_tensor(graph.ov.Tensor(result, shared_memory=True))  # its own is computed into by the next band
         request.start_async(dict(enumerate(inputs)), share_inputs=True)
         try:
             while not request.wait_for(_POLL_MS):
@@ -77,8 +79,7 @@ class OpenVinoEngine:
         except BaseException:
             request.cancel()
             raise
-        result: Floats = request.get_output_tensor(0).data[0]
-        return result.copy()  # the tensor belongs to the request, which computes the next band into it
+        return result[0]
 
     def finished(self, rows: Floats, dtype: npt.DTypeLike) -> Array:
         """Finished rows, clipped and rounded. Raises NotFiniteError."""
