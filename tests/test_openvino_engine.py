@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from upscale.bands import Plan
 from upscale.checkpoint import Checkpoint
 from upscale.engines import openvino
+from upscale.engines.machine import has_bf16
 from upscale.engines.openvino import OpenVinoEngine
 from upscale.spec import ModelSpec
 
@@ -48,6 +50,24 @@ def test_a_folder_of_many_sizes_does_not_fill_the_memory(
     assert sum(request is not None for _, request in kept) <= openvino._WORKING_GRAPHS
     for size, result in zip(sizes, first, strict=True):
         np.testing.assert_array_equal(run(engine, *size), result)
+
+
+@pytest.mark.skipif(not has_bf16(), reason="other processors' convolutions may want another memory order")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("arch", ["compact", "rrdb"])
+def test_units_copy_nothing_to_name_the_channels_first(
+    random_checkpoint: Callable[[ModelSpec, int], Checkpoint],
+    arch: Literal["compact", "rrdb"],
+    precision: Literal["fp32", "bf16"],
+) -> None:
+    spec = ModelSpec("usual", arch, 4, blocks=3 if arch == "compact" else 1)
+    engine = OpenVinoEngine(random_checkpoint(spec, 0), precision)
+    run(engine, 32, 32)
+    units = [compiled for (role, *_), (compiled, _) in engine._graphs.items() if role == "unit"]
+    assert units
+    for compiled in units:
+        nodes = compiled.get_runtime_model().get_ordered_ops()
+        assert "Transpose" not in {node.get_rt_info()["layerType"].astype(str) for node in nodes}
 
 
 def test_sides_that_do_not_fit_are_refused(random_checkpoint: Callable[[ModelSpec, int], Checkpoint]) -> None:
