@@ -51,7 +51,8 @@ def _ncnn(job: Job) -> tuple[Run, dict[str, str]]:
 
     def run() -> np.ndarray:
         extractor = net.create_extractor()
-        extractor.input(ncnn_write.INPUT, ncnn.Mat(_planes(job)[0]).clone())
+        planes = _planes(job)[0]  # a Mat borrows the array's memory until it is cloned
+        extractor.input(ncnn_write.INPUT, ncnn.Mat(planes).clone())
         return _finished(np.array(extractor.extract(ncnn_write.OUTPUT)[1], np.float32))
 
     return run, {"ncnn": ncnn.__version__}
