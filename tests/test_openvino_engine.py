@@ -60,7 +60,7 @@ def test_units_copy_nothing_to_name_the_channels_first(
     arch: Literal["compact", "rrdb"],
     precision: Literal["fp32", "bf16"],
 ) -> None:
-    spec = ModelSpec("usual", arch, 4, blocks=3 if arch == "compact" else 1)
+    spec = ModelSpec("usual", arch, 4, blocks=3 if arch == "compact" else 1, activation="prelu")
     engine = OpenVinoEngine(random_checkpoint(spec, 0), precision)
     run(engine, 32, 32)
     units = [compiled for (role, *_), (compiled, _) in engine._graphs.items() if role == "unit"]
