@@ -11,7 +11,6 @@ import pytest
 from upscale.bands import Plan
 from upscale.checkpoint import Checkpoint
 from upscale.engines import openvino
-from upscale.engines.machine import has_bf16
 from upscale.engines.openvino import OpenVinoEngine
 from upscale.spec import ModelSpec
 
@@ -52,7 +51,6 @@ def test_a_folder_of_many_sizes_does_not_fill_the_memory(
         np.testing.assert_array_equal(run(engine, *size), result)
 
 
-@pytest.mark.skipif(not has_bf16(), reason="other processors' convolutions may want another memory order")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("arch", ["compact", "rrdb"])
 def test_units_copy_nothing_to_name_the_channels_first(
@@ -66,8 +64,11 @@ def test_units_copy_nothing_to_name_the_channels_first(
     units = [compiled for (role, *_), (compiled, _) in engine._graphs.items() if role == "unit"]
     assert units
     for compiled in units:
-        nodes = compiled.get_runtime_model().get_ordered_ops()
-        assert "Transpose" not in {node.get_rt_info()["layerType"].astype(str) for node in nodes}
+        told = [node.get_rt_info() for node in compiled.get_runtime_model().get_ordered_ops()]
+        orders = {one["outputLayouts"].astype(str) for one in told if one["layerType"].astype(str) == "Convolution"}
+        if orders != {"acdb"}:
+            pytest.skip(f"this processor's convolutions lie otherwise: {orders}")
+        assert "Transpose" not in {one["layerType"].astype(str) for one in told}
 
 
 def test_sides_that_do_not_fit_are_refused(random_checkpoint: Callable[[ModelSpec, int], Checkpoint]) -> None:
