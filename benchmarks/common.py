@@ -54,7 +54,8 @@ def by_hand(checkpoint: Checkpoint, pixels: Floats, hint: str) -> Callable[[], F
     first = graph.head(rows, spec, weights, graph.channels_first(parameter))
     x = residual = graph.channels_last(first)
     for unit in range(unit_count(spec)):
-        layers = iter([graph.op.constant(tensor) for tensor in graph.unit_inputs(spec, weights, unit, low=False)])
+        held = iter([graph.op.constant(tensor) for tensor in graph.unit_inputs(spec, weights, unit, low=False)])
+        layers = list(zip(held, held, strict=True))
         ends = (unit + 1) % UNITS_PER_BLOCK == 0
         x = graph.dense_block(rows, layers, [x, residual] if ends else [x])
         residual = x if ends else residual

@@ -29,6 +29,8 @@ ov, op = silent.openvino()
 Node = Any
 Tensor = Any
 Weights = Mapping[str, Floats]
+Layers = Sequence[Sequence[Node]]
+"""Kernel, bias and, where the activation has them, slopes of each of a unit's convolutions."""
 
 RESIDUAL = np.float32(0.2)
 """Residual scaling of ESRGAN's dense blocks (Wang et al. 2018, section 3.1)."""
@@ -63,10 +65,9 @@ def build_unit(
     features = [op.parameter([1, *shape], np.float32) for shape in shapes]
     taken = [op.parameter(list(tensor.shape), tensor.element_type) for tensor in tensors]
     rows = Rows(step.top, step.bottom)
-    layers = iter(taken)
-    result = (
-        dense_block(rows, layers, features) if spec.arch == "rrdb" else _hidden(rows, spec, stage, layers, features[0])
-    )
+    each = len(taken) // len(unit_layers(spec, stage.unit))
+    layers = [taken[first : first + each] for first in range(0, len(taken), each)]
+    result = dense_block(rows, layers, features) if spec.arch == "rrdb" else _hidden(rows, spec, layers, features[0])
     return ov.Model([result], [*features, *taken])
 
 
@@ -149,16 +150,15 @@ def head(rows: Rows, spec: ModelSpec, weights: Weights, x: Node) -> Node:
     return _activate(spec, rows.constant(x, weights, "body.0"), slopes)
 
 
-def dense_block(rows: Rows, layers: Any, inputs: Sequence[Node]) -> Node:
+def dense_block(rows: Rows, layers: Layers, inputs: Sequence[Node]) -> Node:
     """Inputs and result are (1, rows, width, channels)."""
-    kernel, bias = next(layers), next(layers)
-    features = [_entering(inputs[0], kernel)]
-    for _ in range(4):
-        y = rows.convolve(_joined(features), kernel, bias)
+    kind = layers[0][0].get_element_type()
+    features = [channels_first(_as(inputs[0], kind))]
+    for layer in layers[:-1]:
+        y = rows.convolve(_joined(features), *layer)
         features = [rows.crop(feature, 1) for feature in features]
-        features.append(_as(op.prelu(y, op.constant(LEAKY)), kernel.get_element_type()))
-        kernel, bias = next(layers), next(layers)
-    y = rows.last(_joined(features), kernel, bias)
+        features.append(_as(op.prelu(y, op.constant(LEAKY)), kind))
+    y = rows.last(_joined(features), *layers[-1])
     x = op.add(op.multiply(y, op.constant(RESIDUAL)), rows.crop(inputs[0], DENSE_RADIUS, axis=1))
     return op.add(op.multiply(x, op.constant(RESIDUAL)), inputs[1]) if len(inputs) > 1 else x
 
@@ -173,17 +173,12 @@ def rrdb_tail(rows: Rows, spec: ModelSpec, weights: Weights, inputs: Sequence[No
     return rows.constant(x, weights, "conv_last")
 
 
-def _hidden(rows: Rows, spec: ModelSpec, stage: Stage, layers: Any, x: Node) -> Node:
+def _hidden(rows: Rows, spec: ModelSpec, layers: Layers, x: Node) -> Node:
     """Of and to (1, rows, width, channels)."""
-    *inner, _ = hidden_convolutions(spec, stage.unit)
-    kernel = next(layers)
-    x = _entering(x, kernel)
-    for _ in inner:
-        y = rows.convolve(x, kernel, next(layers))
-        x = _activate(spec, y, next(layers) if spec.activation == "prelu" else None)
-        kernel = next(layers)
-    y = rows.last(x, kernel, next(layers))
-    return _activated_last(spec, y, next(layers) if spec.activation == "prelu" else None)
+    x = channels_first(_as(x, layers[0][0].get_element_type()))
+    for layer in layers[:-1]:
+        x = _activate(spec, rows.convolve(x, *layer[:2]), *layer[2:])
+    return _activated_last(spec, rows.last(x, *layers[-1][:2]), *layers[-1][2:])
 
 
 def _compact_tail(rows: Rows, spec: ModelSpec, weights: Weights, inputs: Sequence[Node]) -> Node:
@@ -194,18 +189,16 @@ def _compact_tail(rows: Rows, spec: ModelSpec, weights: Weights, inputs: Sequenc
     return op.add(op.depth_to_space(y, "depth_first", spec.scale), _enlarged(inputs[1], spec.scale))
 
 
-def _activate(spec: ModelSpec, x: Node, slopes: Node | None) -> Node:
+def _activate(spec: ModelSpec, x: Node, slopes: Node | None = None) -> Node:
     if spec.activation == "relu":
         return op.relu(x)
     return op.prelu(x, op.constant(COMPACT_LEAKY) if slopes is None else slopes)
 
 
-def _activated_last(spec: ModelSpec, x: Node, slopes: Node | None) -> Node:
+def _activated_last(spec: ModelSpec, x: Node, slopes: Node | None = None) -> Node:
     """The same for (1, rows, width, channels), where PReLU would take the width for the channels."""
-    if spec.activation == "relu":
-        return op.relu(x)
     if slopes is None:
-        return op.prelu(x, op.constant(COMPACT_LEAKY))
+        return _activate(spec, x)
     # not max(x, 0) + …: the plugin's max and min make a number of NaN, which must arrive as it is
     negative = op.minimum(x, op.constant(np.float32(0)))
     return op.add(x, op.multiply(negative, op.subtract(slopes, op.constant(np.float32(1)))))
@@ -227,11 +220,6 @@ def _enlarged(x: Node, scale: int) -> Node:
     scales = op.constant(np.array([scale, scale], np.float32))
     axes = op.constant(np.array([2, 3]))
     return op.interpolate(x, scales, "nearest", "scales", [0, 0], [0, 0], "asymmetric", "floor", axes=axes)
-
-
-def _entering(x: Node, kernel: Node) -> Node:
-    """(1, rows, width, channels) as a unit's first convolution takes it."""
-    return channels_first(_as(x, kernel.get_element_type()))
 
 
 def _joined(features: Sequence[Node]) -> Node:

@@ -70,10 +70,9 @@ class OpenVinoEngine:
         if stage.role == "unit":
             inputs += self._unit_inputs(stage.unit)
         request = self._request(stage, step, [part.shape for part in features], deep)
+        # into an array of this call: the request's own is computed into by the next band
         result = np.empty(request.get_compiled_model().output(0).shape, np.float32)
-        request.set_output_tensor(
-            graph.ov.Tensor(result, shared_memory=True)
-        )  # its own is computed into by the next band
+        request.set_output_tensor(graph.ov.Tensor(result, shared_memory=True))
         request.start_async(dict(enumerate(inputs)), share_inputs=True)
         try:
             while not request.wait_for(_POLL_MS):

@@ -135,12 +135,13 @@ def _skipped(records: Records) -> float:
     return _tail_mean(Curve([0] * len(records.steps), [number(line.get("skipped")) for line in records.steps]))
 
 
-def _checkerboard(records: Records) -> float:
-    return next((against_start(held) for held in _checkups(records) if "checkerboard" in held), math.nan)
+def _checked(key: str, judged: Callable[[dict[str, Any]], float] | None = None) -> Callable[[Records], float]:
+    """The latest of a measure; `judged`: made of the whole checkup, else of its own number."""
 
+    def own(held: dict[str, Any]) -> float:
+        return _largest(held[key])
 
-def _checked(key: str) -> Callable[[Records], float]:
-    return lambda records: next((_largest(held[key]) for held in _checkups(records) if key in held), math.nan)
+    return lambda records: next(((judged or own)(held) for held in _checkups(records) if key in held), math.nan)
 
 
 def _checkups(records: Records) -> list[dict[str, Any]]:
@@ -219,7 +220,7 @@ PICTURES = (
     ),
     Measure(
         "Checkerboard",
-        _checkerboard,
+        _checked("checkerboard", against_start),
         "Spectral peaks at the up-sampling's periods, against the truth's; a grid that the start already had is allowed.",
         0.9,
         1.15,
