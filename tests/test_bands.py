@@ -20,7 +20,10 @@ SMALL = [
     ModelSpec("one", "compact", 2, 8, blocks=1),
     ModelSpec("two units", "compact", 1, 8, blocks=4),
 ]
-CHAINS = [pytest.param(stages(spec), id=spec.name) for spec in SMALL]
+CHAINS = [
+    *(pytest.param(stages(spec), id=spec.name) for spec in SMALL),
+    *(pytest.param(stages(spec, whole_blocks=True), id=f"{spec.name}, whole blocks") for spec in SMALL[:2]),
+]
 MAX_ROWS = 200
 
 

@@ -55,8 +55,9 @@ SPECS = [
     ModelSpec("x4 alias-free", "rrdb", 4, 16, 8, 1, upsampling="alias-free"),
     ModelSpec("x1 alias-free", "rrdb", 1, 16, 8, 1, unshuffle=2, upsampling="alias-free"),
     ModelSpec("x8 alias-free", "rrdb", 8, 8, 4, 1, upsampling="alias-free"),
+    ModelSpec("x4 in blocks of 16", "rrdb", 4, 16, 16, 2),
 ]
-FEW = [SPECS[1], SPECS[3], SPECS[8]]
+FEW = [SPECS[1], SPECS[3], SPECS[8], SPECS[11]]
 by_spec = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 by_few = pytest.mark.parametrize("spec", FEW, ids=lambda spec: spec.name)
 

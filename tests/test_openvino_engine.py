@@ -3,18 +3,19 @@
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
 from upscale.bands import Plan
 from upscale.checkpoint import Checkpoint
-from upscale.engines import openvino
+from upscale.engines import blocked, openvino
 from upscale.engines.openvino import OpenVinoEngine
 from upscale.spec import ModelSpec
 
 SPEC = ModelSpec("small", "compact", 2, features=8, blocks=3)
+BLOCKS = ModelSpec("in blocks", "rrdb", 2, features=16, growth=16, blocks=2)
 
 
 TWO_FREED = """
@@ -33,9 +34,24 @@ signal.raise_signal(signal.SIGTERM)
 """
 
 
-def run(engine: OpenVinoEngine, height: int, width: int) -> np.ndarray:
+def run(engine: OpenVinoEngine, height: int, width: int, plan: Plan | None = None) -> np.ndarray:
     picture = np.random.default_rng(height * width).random((height, width, 3), dtype=np.float32)
-    return np.concatenate(list(engine.run(iter([picture]), width, height, Plan(height, 8), np.float32)))
+    return np.concatenate(list(engine.run(iter([picture]), width, height, plan or Plan(height, 8), np.float32)))
+
+
+def units_of(engine: OpenVinoEngine) -> list[list[Any]]:
+    """What the plugin tells of each operation of the units that an engine has compiled."""
+    units = [compiled for (role, *_), (compiled, _) in engine._graphs.items() if role == "unit"]
+    assert units
+    return [[node.get_rt_info() for node in unit.get_runtime_model().get_ordered_ops()] for unit in units]
+
+
+def kind(told: Any) -> str:
+    return told["layerType"].astype(str)
+
+
+def outputs(told: Any) -> str:
+    return told["outputPrecisions"].astype(str)
 
 
 def test_a_folder_of_many_sizes_does_not_fill_the_memory(
@@ -60,15 +76,59 @@ def test_units_copy_nothing_to_name_the_channels_first(
 ) -> None:
     spec = ModelSpec("usual", arch, 4, blocks=3 if arch == "compact" else 1, activation="prelu")
     engine = OpenVinoEngine(random_checkpoint(spec, 0), precision)
+    engine._in_blocks = False
     run(engine, 32, 32)
-    units = [compiled for (role, *_), (compiled, _) in engine._graphs.items() if role == "unit"]
-    assert units
-    for compiled in units:
-        told = [node.get_rt_info() for node in compiled.get_runtime_model().get_ordered_ops()]
+    for told in units_of(engine):
         orders = {one["outputLayouts"].astype(str) for one in told if one["layerType"].astype(str) == "Convolution"}
         if orders != {"acdb"}:
             pytest.skip(f"this processor's convolutions lie otherwise: {orders}")
         assert "Transpose" not in {one["layerType"].astype(str) for one in told}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("rows", [32, 16])
+def test_features_in_blocked_memory_are_joined_without_a_copy(
+    random_checkpoint: Callable[[ModelSpec, int], Checkpoint], precision: Literal["fp32", "bf16"], rows: int
+) -> None:
+    engine = OpenVinoEngine(random_checkpoint(BLOCKS, 0), precision)
+    run(engine, 32, 24, Plan(rows, 8))
+    if not engine._in_blocks:
+        pytest.skip("not on this processor")
+    for told in units_of(engine):
+        joinings = [one["primitiveType"].astype(str) for one in told if kind(one) == "Concatenation"]
+        turnings = [one for one in told if kind(one) in ("Transpose", "Reorder") and "bf16" in outputs(one)]
+        assert joinings
+        assert not turnings
+        if rows == 32:  # the joined rows of a band are cut first
+            assert not any(way.startswith("ref") for way in joinings)
+
+
+def test_what_is_not_in_blocked_memory_after_all_is_compiled_as_before(
+    random_checkpoint: Callable[[ModelSpec, int], Checkpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = random_checkpoint(BLOCKS, 0)
+    usual, disappointed = OpenVinoEngine(checkpoint, "fp32"), OpenVinoEngine(checkpoint, "fp32")
+    usual._in_blocks = False
+    monkeypatch.setattr(blocked, "hoped_for", lambda *_: True)
+    monkeypatch.setattr(blocked, "holds", lambda _: False)
+    disappointed._in_blocks = True
+    np.testing.assert_array_equal(run(disappointed, 20, 24), run(usual, 20, 24))
+    assert not disappointed._in_blocks
+
+
+@pytest.mark.parametrize(
+    ("spec", "precision", "amx", "hoped"),
+    [(BLOCKS, "bf16", False, True), (BLOCKS, "bf16", True, False), (BLOCKS, "fp32", True, True),
+     (SPEC, "bf16", False, False), (ModelSpec("thin", "rrdb", 4, 16, 8, 1), "fp32", False, False)],
+)  # fmt: skip
+def test_blocked_memory_is_for_dense_blocks_of_sixteens_and_not_for_amx(
+    monkeypatch: pytest.MonkeyPatch, spec: ModelSpec, precision: str, amx: bool, hoped: bool
+) -> None:
+    monkeypatch.setattr(blocked, "has_amx", lambda: amx)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    assert blocked.hoped_for(spec, precision) is hoped
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert not blocked.hoped_for(spec, precision)
 
 
 def test_sides_that_do_not_fit_are_refused(random_checkpoint: Callable[[ModelSpec, int], Checkpoint]) -> None:

@@ -18,6 +18,11 @@ MIN_ROWS = 16
 """No band of the trunk is lower. Below 48 rows what a dense block recomputes costs more than 5 %."""
 
 
+BLOCK_ROWS = 128
+"""From bands of so many rows on whole residual blocks pay on a CPU: there they save 5 to 13 % of the time by handing on
+less, and compute up to 10 % more rows again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How a picture is cut, in feature rows (see stages.py): the trunk in bands of `rows`, the tail in bands of `tail_rows`.

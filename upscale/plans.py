@@ -8,10 +8,10 @@ needs is an estimate (on a CPU up to twice the truth, see tests/test_plans.py); 
 from collections.abc import Sequence
 from typing import Literal
 
-from upscale.bands import GRAIN, MIN_ROWS, Plan
+from upscale.bands import BLOCK_ROWS, GRAIN, MIN_ROWS, Plan
 from upscale.errors import UpscaleError
 from upscale.spec import ModelSpec
-from upscale.stages import UNITS_PER_BLOCK, tail_margin, unit_count
+from upscale.stages import DENSE_RADIUS, UNITS_PER_BLOCK, tail_margin, unit_count
 
 Tile = Literal["auto", "whole"] | int
 """How a picture may be cut: as memory allows, in one piece, or in bands of at most so many input rows (though never
@@ -30,6 +30,10 @@ _TRUNK_BYTES = {"openvino": 46, "torch": 18}
 """Bytes alive for each feature pixel and channel of a unit's widest input, on a CPU in any precision. Measured:
 OpenVINO holds several graphs with fp32 sums between their layers, torch unrolls a convolution's input."""
 
+_RRDB_BYTES = {True: 16, False: 26}
+"""The same for OpenVINO and an RRDBNet: for whole residual blocks, and for single dense blocks, of which two graphs are
+alive, with and without the sum around three of them."""
+
 _GPU_VALUES = 3
 """The same in values, on a GPU: a dense block's input, its concatenation, and the next one being made."""
 
@@ -38,6 +42,9 @@ _STREAM_BYTES = 4
 _MARGIN = 1.25
 _ALWAYS = 160 << 20
 """Compiled graphs, and what a heap keeps for itself."""
+
+_HEIGHTS = 50 << 20
+"""The graphs of an RRDBNet's units for one more height of a band: OpenVINO compiles for each, until they are all alike."""
 
 
 def check_tile(tile: Tile) -> Tile:
@@ -75,13 +82,16 @@ def bytes_needed(
         return pixels * _FOREIGN_VALUES * spec.scale**2 * value_bytes
     rows, columns = height // spec.unshuffle, width // spec.unshuffle
     on_gpu = device != "cpu"
-    radius = 5 if spec.arch == "rrdb" else UNITS_PER_BLOCK
+    in_blocks = spec.arch == "rrdb" and engine == "openvino" and plan.rows >= min(rows, BLOCK_ROWS)
+    radius = DENSE_RADIUS * (UNITS_PER_BLOCK if in_blocks else 1) if spec.arch == "rrdb" else UNITS_PER_BLOCK
     band = min(rows, plan.rows + 2 * radius)
-    trunk = band * _widest(spec) * (_GPU_VALUES * value_bytes if on_gpu else _TRUNK_BYTES[engine])
+    on_cpu = _RRDB_BYTES[in_blocks] if spec.arch == "rrdb" and engine == "openvino" else _TRUNK_BYTES[engine]
+    trunk = band * _widest(spec) * (_GPU_VALUES * value_bytes if on_gpu else on_cpu)
     streams = _kept_rows(spec, rows, plan, band, radius) * spec.features * _STREAM_BYTES
     tail_bytes = (4 if deep else 2 + value_bytes // 2) if on_gpu else _TAIL_BYTES[engine]
     tail = (min(rows, plan.tail_rows) + 2 * tail_margin(spec, spec.doublings) + 2) * _tail_values(spec) * tail_bytes
-    return int(_MARGIN * columns * (trunk + streams + tail)) + _ALWAYS
+    heights = 0 if plan.rows >= rows or spec.arch != "rrdb" or engine != "openvino" else min(plan.rows // GRAIN, 8)
+    return int(_MARGIN * columns * (trunk + streams + tail)) + _ALWAYS + heights * _HEIGHTS
 
 
 def fitting(ladders: Sequence[Sequence[Rung]], budget: int) -> list[Rung]:

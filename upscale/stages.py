@@ -4,7 +4,8 @@ A stage turns rows of its input streams into rows of its output stream: head →
 *feature rows* (`spec.unshuffle` picture rows each); the tail gives `factor` picture rows for each.
 
 A unit is one dense block of an RRDBNet (radius 5, three of them in a residual block) or a few hidden convolutions of an
-SRVGGNetCompact. The tail looks only a few rows around, yet it is where the enlarged features need most memory.
+SRVGGNetCompact; an engine that saves by handing on less can take a whole residual block at once (radius 15). The tail looks
+only a few rows around, yet it is where the enlarged features need most memory.
 """
 
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ class Stage:
     """Rows [a, b) of the output come from rows [a - radius, b + radius) of the main input, cut at the picture's rim.
 
     Its convolutions pad with zeros at the picture's rim alone, so that elsewhere each loses a row. `sides` are further
-    inputs: (name, rows around the stage's own rows). `unit` is a unit's number in the trunk.
+    inputs: (name, rows around the stage's own rows). `unit` is the number of a unit in the trunk, or of the first of `units`.
     """
 
     role: Role
@@ -50,17 +51,25 @@ class Stage:
     output: str
     sides: tuple[tuple[str, int], ...] = ()
     unit: int = 0
+    units: int = 1
     factor: int = 1
     convolutions: tuple[Convolution, ...] = ()
 
 
-def stages(spec: ModelSpec) -> tuple[Stage, ...]:
-    """The chain of a network of this repository. Raises ValueError for foreign ones, which have no known inside."""
+def stages(spec: ModelSpec, whole_blocks: bool = False) -> tuple[Stage, ...]:
+    """The chain of a network of this repository. Raises ValueError for foreign ones, which have no known inside.
+
+    `whole_blocks`: an RRDBNet's residual blocks as one stage each, which compute more rows again at a band's edges.
+    """
     if spec.arch == "foreign":
         raise ValueError("foreign networks run in windows, not in bands")
     head = Stage("head", "picture", 1, _stream(0), convolutions=(Convolution(_head_macs(spec), 0),))
     units = unit_count(spec)
-    return (head, *(_unit(spec, index) for index in range(units)), _tail(spec, units))
+    if whole_blocks and spec.arch == "rrdb":
+        trunk = [_block(spec, first) for first in range(0, units, UNITS_PER_BLOCK)]
+    else:
+        trunk = [_unit(spec, index) for index in range(units)]
+    return (head, *trunk, _tail(spec, units))
 
 
 def unit_count(spec: ModelSpec) -> int:
@@ -113,6 +122,15 @@ def _unit(spec: ModelSpec, unit: int) -> Stage:
     sides = ((_stream(unit + 1 - UNITS_PER_BLOCK), 0),) if ends_block else ()  # the residual around the whole block
     convolutions = tuple(Convolution(macs, margin) for macs, margin in _dense_macs(spec))
     return Stage("unit", main, DENSE_RADIUS, output, sides, unit, convolutions=convolutions)
+
+
+def _block(spec: ModelSpec, first: int) -> Stage:
+    """A residual block: three dense blocks, each of which needs the rows that the later ones lose."""
+    later = [DENSE_RADIUS * k for k in reversed(range(UNITS_PER_BLOCK))]
+    convolutions = tuple(Convolution(macs, margin + rows) for rows in later for macs, margin in _dense_macs(spec))
+    output = _stream(first + UNITS_PER_BLOCK)
+    radius = DENSE_RADIUS * UNITS_PER_BLOCK
+    return Stage("unit", _stream(first), radius, output, (), first, UNITS_PER_BLOCK, convolutions=convolutions)
 
 
 def _dense_macs(spec: ModelSpec) -> list[tuple[int, int]]:

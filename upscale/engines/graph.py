@@ -6,7 +6,8 @@ compiled graph serves all units of a trunk: it compiles once instead of 69 times
 The plugin computes convolutions in channels-last memory, as which inputs and outputs already lie, though its operations name
 the channels first. Turning the names costs nothing only where the plugin sees that no byte moves: right before the first
 convolution (after a conversion at most) and right after the last one, before its bias. Elsewhere it copies the
-features up to twice; a unit took 12 % longer for it. So a unit's sums are made with the channels named last.
+features up to twice; a unit took 12 % longer for it. So a unit's sums are made with the channels named last, unless it is
+computed in blocked memory (see blocked.py), where the features are copied once at either end of a residual block.
 
 Precision is in the graphs' own types: with `low`, convolutions read and give bf16, while bias, activation and every sum
 are fp32.
@@ -19,7 +20,7 @@ import numpy as np
 
 from upscale.bands import Step
 from upscale.doubling import REACH, kernel
-from upscale.engines import silent
+from upscale.engines import blocked, silent
 from upscale.image import Floats
 from upscale.spec import ModelSpec
 from upscale.stages import DENSE_RADIUS, UNITS_PER_BLOCK, Stage, hidden_convolutions, tail_surplus
@@ -35,6 +36,9 @@ Layers = Sequence[Sequence[Node]]
 RESIDUAL = np.float32(0.2)
 """Residual scaling of ESRGAN's dense blocks (Wang et al. 2018, section 3.1)."""
 
+LAYERS_PER_UNIT = 5
+"""Convolutions of a dense block."""
+
 LEAKY = np.array([0.2], np.float32)
 COMPACT_LEAKY = np.array([0.1], np.float32)
 _TO_END = 2**31 - 1
@@ -44,7 +48,9 @@ def unit_layers(spec: ModelSpec, unit: int) -> list[str]:
     """Names of a unit's convolutions, in the order in which its graph takes them."""
     if spec.arch == "compact":
         return [f"body.{2 * k + 2}" for k in hidden_convolutions(spec, unit)]
-    return [f"body.{unit // UNITS_PER_BLOCK}.rdb{unit % UNITS_PER_BLOCK + 1}.conv{k}" for k in range(1, 6)]
+    return [
+        f"body.{unit // UNITS_PER_BLOCK}.rdb{unit % UNITS_PER_BLOCK + 1}.conv{k}" for k in range(1, LAYERS_PER_UNIT + 1)
+    ]
 
 
 def unit_inputs(spec: ModelSpec, weights: Weights, unit: int, low: bool) -> list[Tensor]:
@@ -59,15 +65,23 @@ def unit_inputs(spec: ModelSpec, weights: Weights, unit: int, low: bool) -> list
 
 
 def build_unit(
-    spec: ModelSpec, stage: Stage, step: Step, shapes: Sequence[Sequence[int]], tensors: Sequence[Tensor]
+    spec: ModelSpec,
+    stage: Stage,
+    step: Step,
+    shapes: Sequence[Sequence[int]],
+    tensors: Sequence[Tensor],
+    in_blocks: bool,
 ) -> Any:
-    """The model of a unit for inputs of the given (rows, width, channels), then tensors like the given ones."""
+    """The model of a unit, or of several, for inputs of the given (rows, width, channels), then tensors like the given ones.
+
+    `in_blocks`: computed in blocked memory, see blocked.py.
+    """
     features = [op.parameter([1, *shape], np.float32) for shape in shapes]
     taken = [op.parameter(list(tensor.shape), tensor.element_type) for tensor in tensors]
-    rows = Rows(step.top, step.bottom)
-    each = len(taken) // len(unit_layers(spec, stage.unit))
+    rows = Rows(step.top, step.bottom, in_blocks)
+    each = len(taken) // (stage.units * len(unit_layers(spec, stage.unit)))
     layers = [taken[first : first + each] for first in range(0, len(taken), each)]
-    result = dense_block(rows, layers, features) if spec.arch == "rrdb" else _hidden(rows, spec, layers, features[0])
+    result = _hidden(rows, spec, layers, features[0]) if spec.arch == "compact" else _trunk(rows, layers, features)
     return ov.Model([result], [*features, *taken])
 
 
@@ -104,8 +118,8 @@ def _fp32_tensor(values: Floats) -> Tensor:
 class Rows:
     """Operations on a band: zeros beside it, and above and below only where the band touches the picture's rim."""
 
-    def __init__(self, top: bool, bottom: bool) -> None:
-        self.top, self.bottom = int(top), int(bottom)
+    def __init__(self, top: bool, bottom: bool, in_blocks: bool = False) -> None:
+        self.top, self.bottom, self.in_blocks = int(top), int(bottom), in_blocks
 
     def convolve(self, x: Node, kernel: Node, bias: Node) -> Node:
         """3×3 convolution in the kernel's precision, of an input brought to it; plus the bias, in fp32."""
@@ -119,7 +133,10 @@ class Rows:
 
     def _plain(self, x: Node, kernel: Node) -> Node:
         x = _as(x, kernel.get_element_type())
-        return op.convolution(x, kernel, [1, 1], [self.top, 1], [self.bottom, 1], [1, 1])
+        y = op.convolution(x, kernel, [1, 1], [self.top, 1], [self.bottom, 1], [1, 1])
+        if self.in_blocks:
+            blocked.prefer(y)
+        return y
 
     def constant(self, x: Node, weights: Weights, name: str, low: bool = False) -> Node:
         kernel, bias = weights[f"{name}.weight"], weights[f"{name}.bias"].reshape(1, -1, 1, 1)
@@ -151,16 +168,39 @@ def head(rows: Rows, spec: ModelSpec, weights: Weights, x: Node) -> Node:
 
 
 def dense_block(rows: Rows, layers: Layers, inputs: Sequence[Node]) -> Node:
-    """Inputs and result are (1, rows, width, channels)."""
+    """Inputs and result are (1, rows, width, channels), or in blocked memory (1, channels, rows, width)."""
     kind = layers[0][0].get_element_type()
-    features = [channels_first(_as(inputs[0], kind))]
+    x = _as(inputs[0], kind)
+    joined = x if rows.in_blocks else channels_first(x)
     for layer in layers[:-1]:
-        y = rows.convolve(_joined(features), *layer)
-        features = [rows.crop(feature, 1) for feature in features]
-        features.append(_as(op.prelu(y, op.constant(LEAKY)), kind))
-    y = rows.last(_joined(features), *layers[-1])
-    x = op.add(op.multiply(y, op.constant(RESIDUAL)), rows.crop(inputs[0], DENSE_RADIUS, axis=1))
-    return op.add(op.multiply(x, op.constant(RESIDUAL)), inputs[1]) if len(inputs) > 1 else x
+        y = _as(op.prelu(rows.convolve(joined, *layer), op.constant(LEAKY)), kind)
+        joined = op.concat([rows.crop(joined, 1), y], 1)
+    y = rows.convolve(joined, *layers[-1]) if rows.in_blocks else rows.last(joined, *layers[-1])
+    x = scaled_sum(inputs[0], y, rows, DENSE_RADIUS)
+    return scaled_sum(inputs[1], x, rows, 0) if len(inputs) > 1 else x
+
+
+def residual_block(rows: Rows, layers: Layers, x: Node) -> Node:
+    """Three dense blocks and the sum around them; x and result as in dense_block."""
+    y, each = x, len(layers) // UNITS_PER_BLOCK
+    for start in range(0, len(layers), each):
+        y = dense_block(rows, layers[start : start + each], [y])
+    return scaled_sum(x, y, rows, DENSE_RADIUS * UNITS_PER_BLOCK)
+
+
+def _trunk(rows: Rows, layers: Layers, features: Sequence[Node]) -> Node:
+    """A dense block or a residual block, of and to (1, rows, width, channels)."""
+    if rows.in_blocks:
+        main, *sides = (channels_first(part) for part in features)
+        features = [blocked.entered(main), *sides]
+    whole = len(layers) > LAYERS_PER_UNIT
+    y = residual_block(rows, layers, features[0]) if whole else dense_block(rows, layers, features)
+    return channels_last(y) if rows.in_blocks else y
+
+
+def scaled_sum(x: Node, y: Node, rows: Rows, lost: int) -> Node:
+    """x, without the rows that y lost, plus 0.2 times y."""
+    return op.add(op.multiply(y, op.constant(RESIDUAL)), rows.crop(x, lost, axis=2 if rows.in_blocks else 1))
 
 
 def rrdb_tail(rows: Rows, spec: ModelSpec, weights: Weights, inputs: Sequence[Node], low: bool) -> Node:
@@ -220,10 +260,6 @@ def _enlarged(x: Node, scale: int) -> Node:
     scales = op.constant(np.array([scale, scale], np.float32))
     axes = op.constant(np.array([2, 3]))
     return op.interpolate(x, scales, "nearest", "scales", [0, 0], [0, 0], "asymmetric", "floor", axes=axes)
-
-
-def _joined(features: Sequence[Node]) -> Node:
-    return features[0] if len(features) == 1 else op.concat(list(features), 1)
 
 
 def _as(x: Node, kind: Any) -> Node:

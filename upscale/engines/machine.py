@@ -22,11 +22,20 @@ def has_openvino() -> bool:
 
 def has_bf16() -> bool:
     """Whether the processor multiplies bf16 in hardware (AVX512-BF16, AMX, or Arm's bf16)."""
+    return _has_flag("avx512_bf16", "amx_bf16", "bf16")
+
+
+def has_amx() -> bool:
+    """Whether the processor has Intel's matrix units for bf16."""
+    return _has_flag("amx_bf16")
+
+
+def _has_flag(*flags: str) -> bool:
     try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+        known = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:
-        return False  # elsewhere nobody tells without torch or OpenVINO; fp32 is always right
-    return any(f" {flag}" in flags for flag in ("avx512_bf16", "amx_bf16", "bf16"))
+        return False  # elsewhere nobody tells without torch or OpenVINO; fp32 in ordinary units is always right
+    return any(f" {flag}" in known for flag in flags)
 
 
 def accelerator() -> str | None:

@@ -12,9 +12,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from upscale.bands import Plan, Step
+from upscale.bands import BLOCK_ROWS, Plan, Step
 from upscale.checkpoint import Checkpoint
-from upscale.engines import Progress, graph, silent
+from upscale.engines import Progress, blocked, graph, silent
 from upscale.engines.graph import build_end, build_unit, unit_inputs, unit_layers
 from upscale.engines.run import run_bands
 from upscale.errors import NotFiniteError
@@ -48,6 +48,7 @@ class OpenVinoEngine:
         self._weights = checkpoint.arrays
         self._graphs: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
         self._units: dict[int, list[Any]] = {}
+        self._in_blocks = blocked.hoped_for(self.spec, precision)
 
     def run(
         self,
@@ -61,14 +62,15 @@ class OpenVinoEngine:
         factor = self.spec.unshuffle
         if width % factor or height % factor:
             raise ValueError(f"{self.spec.name} needs sides that are multiples of {factor}, not {width}×{height}")
-        backend = _Bands(self, deep=is_deep(dtype))
-        return run_bands(backend, stages(self.spec), height // factor, plan, unshuffled(rows, factor), dtype, progress)
+        backend, height = _Bands(self, deep=is_deep(dtype)), height // factor
+        chain = stages(self.spec, whole_blocks=plan.rows >= min(height, BLOCK_ROWS))
+        return run_bands(backend, chain, height, plan, unshuffled(rows, factor), dtype, progress)
 
     def compute(self, stage: Stage, step: Step, features: list[Floats], deep: bool) -> Floats:
         """One stage's rows; `deep`: for a result of more than 8 bits."""
         inputs: list[Any] = [part[np.newaxis] for part in features]
         if stage.role == "unit":
-            inputs += self._unit_inputs(stage.unit)
+            inputs += self._inputs(stage)
         request = self._request(stage, step, [part.shape for part in features], deep)
         # into an array of this call: the request's own is computed into by the next band
         result = np.empty(request.get_compiled_model().output(0).shape, np.float32)
@@ -92,21 +94,23 @@ class OpenVinoEngine:
         self._graphs.clear()
         self._units.clear()
 
+    def _inputs(self, stage: Stage) -> list[Any]:
+        return [tensor for unit in range(stage.unit, stage.unit + stage.units) for tensor in self._unit_inputs(unit)]
+
     def _unit_inputs(self, unit: int) -> list[Any]:
         if unit not in self._units:
             self._units[unit] = unit_inputs(self.spec, self._weights, unit, self.precision == "bf16")
         return self._units[unit]
 
     def _request(self, stage: Stage, step: Step, shapes: list[tuple[int, ...]], deep: bool) -> Any:
-        layers = len(unit_layers(self.spec, stage.unit)) if stage.role == "unit" else 0
+        layers = stage.units * len(unit_layers(self.spec, stage.unit)) if stage.role == "unit" else 0
         # bf16 has too few levels for a result of more than 8 bits.
         low = self.precision == "bf16" and stage.role == "tail" and not deep
         key = (stage.role, layers, *shapes, step.top, step.bottom, low)
         if key in self._graphs:
             self._graphs.move_to_end(key)
         else:
-            compiled = silent.core().compile_model(self._model(stage, step, shapes, low), "CPU", _CONFIG)
-            self._graphs[key] = compiled, None
+            self._graphs[key] = self._compiled(stage, step, shapes, low), None
         if len(self._graphs) > _KEPT_GRAPHS:
             self._graphs.popitem(last=False)
         for idle in list(self._graphs)[:-_WORKING_GRAPHS]:
@@ -124,10 +128,19 @@ class OpenVinoEngine:
             self._graphs[key] = compiled, None
             compiled.release_memory()
 
-    def _model(self, stage: Stage, step: Step, shapes: list[tuple[int, ...]], low: bool) -> Any:
-        if stage.role == "unit":
-            return build_unit(self.spec, stage, step, shapes, self._unit_inputs(stage.unit))
-        return build_end(self.spec, self._weights, stage, step, shapes, low)
+    def _compiled(self, stage: Stage, step: Step, shapes: list[tuple[int, ...]], low: bool) -> Any:
+        if stage.role != "unit":
+            return _compile(build_end(self.spec, self._weights, stage, step, shapes, low))
+        if self._in_blocks:
+            compiled = _compile(build_unit(self.spec, stage, step, shapes, self._inputs(stage), True))
+            if blocked.holds(compiled):
+                return compiled
+            self._in_blocks = False
+        return _compile(build_unit(self.spec, stage, step, shapes, self._inputs(stage), False))
+
+
+def _compile(model: Any) -> Any:
+    return silent.core().compile_model(model, "CPU", _CONFIG)
 
 
 @dataclass(frozen=True, slots=True)
