@@ -75,8 +75,11 @@ def ways(options: argparse.Namespace) -> list[Way]:
         found.append(foreign("ncnn", "fp32", wishes=("ncnn",)))
     else:
         found.append(foreign("TensorRT fp16", "fp16", wishes=("tensorrt",)))
+    ours = partial(Way, script="ours.py")
     for precision in ("fp32", "auto"):
-        found.append(Way(f"upscale, {precision}", precision, "ours.py", ("auto", precision, str(options.rows))))
+        found.append(ours(f"upscale, {precision}", precision, wishes=("auto", precision, str(options.rows))))
+    for engine in ("torch", "triton") if options.device != "cpu" else ():
+        found.append(ours(f"upscale, {engine} {half}", half, wishes=(engine, half, str(options.rows))))
     return [way for way in found if not options.only or any(part in way.name for part in options.only)]
 
 

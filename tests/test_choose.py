@@ -9,6 +9,7 @@ import pytest
 
 from upscale.checkpoint import Checkpoint
 from upscale.engines import choose as module
+from upscale.engines import race
 from upscale.engines.choose import Choice, Wish, choose, open_engine
 from upscale.errors import EngineError
 from upscale.spec import ModelSpec
@@ -181,3 +182,107 @@ def test_openvino_on_a_gpu_is_refused(
     monkeypatch.setattr(module, "has_openvino", lambda: True)
     with pytest.raises(EngineError, match=f"openvino runs on the CPU in fp32 or bf16 here, not on {device}"):
         choose(tiny, Wish("openvino", device, precision))
+
+
+# ---------------------------------------------------------------- our own kernels on CUDA
+
+
+@pytest.fixture
+def usual(random_checkpoint: MakeCheckpoint) -> Checkpoint:
+    return random_checkpoint(ModelSpec("usual", "rrdb", 4, 32, 16, 1), 3)
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "accelerator", lambda: "cuda")
+    monkeypatch.setattr(module, "has_triton", lambda: True)
+
+
+@pytest.mark.usefixtures("cuda")
+@pytest.mark.parametrize(("gain", "taken"), [(1.5, "triton"), (0.9, "torch")])
+def test_our_kernels_are_taken_where_they_were_measured_to_be_faster(
+    monkeypatch: pytest.MonkeyPatch, usual: Checkpoint, opened: list[tuple[str, str, str]], gain: float, taken: str
+) -> None:
+    monkeypatch.setattr(module, "speedup", lambda new, old, checkpoint: gain)
+    choice = choose(usual, Wish())
+    assert opened == [(taken, "cuda", "fp16")]
+    assert ("1.50 × as fast" in choice.reason) == (taken == "triton")
+
+
+@pytest.mark.usefixtures("cuda")
+def test_kernels_that_fail_are_told_of_and_torch_does_it(
+    monkeypatch: pytest.MonkeyPatch, usual: Checkpoint, opened: list[tuple[str, str, str]]
+) -> None:
+    def fail(*_: Any) -> float:
+        raise EngineError("no compiler")
+
+    monkeypatch.setattr(module, "speedup", fail)
+    choice = choose(usual, Wish())
+    assert opened == [("torch", "cuda", "fp16")]
+    assert choice.warnings == ("triton on cuda in fp16: no compiler; torch computes it",)
+
+
+@pytest.mark.usefixtures("cuda")
+@pytest.mark.parametrize("wish", [Wish(precision="fp32"), Wish(engine="torch")])
+def test_kernels_are_not_even_tried_where_they_are_of_no_use(
+    monkeypatch: pytest.MonkeyPatch, usual: Checkpoint, tiny: Checkpoint, opened: list[tuple[str, str, str]], wish: Wish
+) -> None:
+    monkeypatch.setattr(module, "speedup", None)
+    choose(usual, wish)
+    choose(tiny, Wish())
+    assert [name for name, _, _ in opened] == ["torch", "torch"]
+
+
+@pytest.mark.usefixtures("cuda")
+def test_a_wrong_picture_of_the_kernels_leads_to_torch(monkeypatch: pytest.MonkeyPatch, usual: Checkpoint) -> None:
+    taken: list[str] = []
+
+    class Fake:
+        def __init__(self, name: str) -> None:
+            self.name = name
+            taken.append(name)
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(module, "open_engine", lambda checkpoint, name, *_: Fake(name))
+    monkeypatch.setattr(module, "speedup", lambda *_: 2.0)
+    monkeypatch.setattr(module, "trusted", lambda engine, _: engine.name == "torch")
+    assert choose(usual, Wish()).engine.name == "torch"
+    assert choose(usual, Wish(engine="triton", device="cuda")).engine.name == "torch"
+    assert taken == ["triton", "torch", "triton", "torch"]
+
+
+def test_triton_on_a_processor_is_refused_in_one_line(usual: Checkpoint) -> None:
+    with pytest.raises(EngineError, match="triton runs on CUDA, not on cpu"):
+        choose(usual, Wish(engine="triton", device="cpu"))
+
+
+class Timed:
+    """An engine that takes so many seconds by a clock of its own."""
+
+    name, version, device, precision = "timed", "1", "cpu", "fp16"
+
+    def __init__(self, spec: ModelSpec, seconds: float, clock: list[float]) -> None:
+        self.spec, self._seconds, self._clock, self.closed = spec, seconds, clock, False
+
+    def run(self, rows: Any, *_: Any) -> Any:
+        self._clock[0] += self._seconds
+        yield from rows
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_race_is_run_once_and_remembered(monkeypatch: pytest.MonkeyPatch, usual: Checkpoint, tmp_path: Any) -> None:
+    clock, engines = [0.0], list[Timed]()
+    monkeypatch.setattr(race, "cache_dir", lambda: tmp_path)
+    monkeypatch.setattr(race.time, "perf_counter", lambda: clock[0])
+
+    def open_(seconds: float) -> Timed:
+        engines.append(Timed(usual.spec, seconds, clock))
+        return engines[-1]
+
+    assert race.speedup(lambda: open_(1.0), lambda: open_(3.0), usual) == 3.0
+    assert race.speedup(lambda: open_(9.0), lambda: open_(1.0), usual) == 3.0  # on the same machine the same verdict
+    assert len(engines) == 3
+    assert all(engine.closed for engine in engines)

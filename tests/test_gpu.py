@@ -13,8 +13,10 @@ from test_engine_contract import small_network as small_network  # the fixture
 from upscale.bands import Plan
 from upscale.chain import Settings
 from upscale.checkpoint import Checkpoint
-from upscale.engines.choose import Wish, choose
+from upscale.engines import Engine
+from upscale.engines.choose import Wish, choose, open_engine
 from upscale.engines.machine import free_bytes
+from upscale.engines.race import fits_kernels
 from upscale.engines.torch import TorchEngine
 from upscale.enlarge import Enlarger
 from upscale.image import Array, Image
@@ -40,9 +42,16 @@ def gpu() -> Iterator[None]:
     torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark = before
 
 
-@pytest.fixture(params=["fp32", "fp16", "bf16"])
+@pytest.fixture(params=["torch fp32", "torch fp16", "torch bf16", "triton fp16", "triton bf16"])
 def open_(request: pytest.FixtureRequest) -> contract.Open:
-    return lambda checkpoint: TorchEngine(checkpoint, "cuda", request.param)
+    name, precision = request.param.split()
+
+    def opened(checkpoint: Checkpoint) -> Engine:
+        if name == "triton" and not fits_kernels(checkpoint.spec):
+            pytest.skip("our kernels do not compute dense blocks of such widths")
+        return open_engine(checkpoint, name, "cuda", precision)
+
+    return opened
 
 
 # ---------------------------------------------------------------- the contract

@@ -175,7 +175,9 @@ _GROUP = [
     ),
     click.option("--name", help="Name of the results, of {stem}, {scale}, {model}, {index} and text, without suffix."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."),
-    click.option("--engine", type=click.Choice(["auto", "openvino", "torch"]), default="auto", show_default=True),
+    click.option(
+        "--engine", type=click.Choice(["auto", "openvino", "torch", "triton"]), default="auto", show_default=True
+    ),
     click.option(
         "--precision",
         type=click.Choice(["auto", "fp32", "bf16", "fp16"]),

@@ -20,6 +20,10 @@ def has_openvino() -> bool:
     return importlib.util.find_spec("openvino") is not None
 
 
+def has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
 def has_bf16() -> bool:
     """Whether the processor multiplies bf16 in hardware (AVX512-BF16, AMX, or Arm's bf16)."""
     return _has_flag("avx512_bf16", "amx_bf16", "bf16")

@@ -36,14 +36,14 @@ def trusted(engine: Engine, checkpoint: Checkpoint) -> bool:
         return True  # there is no second implementation to compare with
     place = cache_dir() / "probes.json"
     key = _key(engine, checkpoint)
-    known = _remembered(place)
+    known = remembered(place)
     if key in known:
         return known[key] >= LIMITS_DB[engine.precision]
     try:
         psnr = agreement(engine, checkpoint)
     except OutOfMemoryError:
         return False  # says nothing about the engine: asked again the next time
-    _remember(place, {**known, key: round(psnr, 2)})
+    remember(place, {**known, key: round(psnr, 2)})
     return psnr >= LIMITS_DB[engine.precision]
 
 
@@ -92,7 +92,8 @@ def _digest(checkpoint: Checkpoint) -> str:
     return total.hexdigest()
 
 
-def _remembered(place: Path) -> dict[str, float]:
+def remembered(place: Path) -> dict[str, float]:
+    """Numbers by name that were kept at a place; none where they cannot be read."""
     try:
         loaded: Any = json.loads(place.read_text(encoding="utf-8"))
         return {str(key): float(value) for key, value in loaded.items()}
@@ -100,7 +101,8 @@ def _remembered(place: Path) -> dict[str, float]:
         return {}
 
 
-def _remember(place: Path, probes: dict[str, float]) -> None:
+def remember(place: Path, probes: dict[str, float]) -> None:
+    """Keeps numbers by name, where that is possible."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with replacing(place) as temporary:

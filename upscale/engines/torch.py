@@ -24,7 +24,7 @@ from upscale.nets import Network, build
 from upscale.rows import unshuffled
 from upscale.stages import Stage, stages
 
-_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _LEVELS: dict[Any, int] = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 
 
@@ -34,7 +34,7 @@ class TorchEngine:
     name = "torch"
 
     def __init__(self, checkpoint: Checkpoint, device: str, precision: str) -> None:
-        if precision not in _TYPES:
+        if precision not in TYPES:
             raise EngineError(f"unknown precision {precision!r}; use fp32, bf16 or fp16")
         self.spec = checkpoint.spec
         self.device = device
@@ -56,7 +56,7 @@ class TorchEngine:
         factor = self.spec.unshuffle
         if width % factor or height % factor:
             raise ValueError(f"{self.spec.name} needs sides that are multiples of {factor}, not {width}×{height}")
-        backend = _Bands(self._network(deep=is_deep(dtype)), self._device, self.precision)
+        backend = self._backend(deep=is_deep(dtype))
         bands = run_bands(backend, stages(self.spec), height // factor, plan, unshuffled(rows, factor), dtype, progress)
         while True:
             try:
@@ -73,18 +73,21 @@ class TorchEngine:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
+    def _backend(self, deep: bool) -> "Bands":
+        return Bands(self._network(deep), self._device, self.precision)
+
     def _network(self, deep: bool) -> Network:
         if self.precision == "fp32":
             return self._exact
         if deep not in self._networks:
             network = copy.deepcopy(self._exact)
             for layer in network.inner(tail=not deep):
-                layer.to(_TYPES[self.precision])
+                layer.to(TYPES[self.precision])
             self._networks[deep] = network
         return self._networks[deep]
 
 
-class _Bands:
+class Bands:
     """The backend of run_bands: rows are (rows, width, channels) tensors, which are channels-last pictures in disguise."""
 
     def __init__(self, network: Network, device: torch.device, precision: str) -> None:
