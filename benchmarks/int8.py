@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from common import picture, save, table
@@ -20,7 +21,8 @@ from torch import Tensor, nn
 
 from upscale import zoo
 from upscale.checkpoint import Checkpoint
-from upscale.nets import build
+from upscale.nets import build, compact, rrdb
+from upscale.nets.rows import convolve
 
 SIDE = 96
 """Pixels of a picture's upper left corner that are enlarged."""
@@ -98,17 +100,14 @@ def _note(largest: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
 
 @contextmanager
 def _hooked(layers: dict[str, nn.Conv2d], turned: Callable[[str, Tensor], Tensor]) -> Iterator[None]:
-    """Passes each layer's input through `turned`."""
+    """Passes each layer's input through `turned`. The networks call no layer, but convolve with its weights."""
+    names = {id(layer): name for name, layer in layers.items()}
 
-    def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor]]:
-        return lambda _, inputs: (turned(name, inputs[0]),)
+    def wrapped(layer: nn.Conv2d, x: Tensor, top: bool, bottom: bool) -> Tensor:
+        return convolve(layer, turned(names[id(layer)], x) if id(layer) in names else x, top, bottom)
 
-    handles = [layer.register_forward_pre_hook(hook(name)) for name, layer in layers.items()]
-    try:
+    with mock.patch.object(rrdb, "convolve", wrapped), mock.patch.object(compact, "convolve", wrapped):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _network(checkpoint: Checkpoint) -> nn.Module:

@@ -22,7 +22,7 @@ SMALL = [
 ]
 CHAINS = [
     *(pytest.param(stages(spec), id=spec.name) for spec in SMALL),
-    *(pytest.param(stages(spec, whole_blocks=True), id=f"{spec.name}, whole blocks") for spec in SMALL[:2]),
+    *(pytest.param(stages(spec, k), id=f"{spec.name}, {k} blocks at once") for spec in SMALL[:2] for k in (1, 2)),
 ]
 MAX_ROWS = 200
 

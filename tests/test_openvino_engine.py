@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -101,6 +102,33 @@ def test_features_in_blocked_memory_are_joined_without_a_copy(
         assert not turnings
         if rows == 32:  # the joined rows of a band are cut first
             assert not any(way.startswith("ref") for way in joinings)
+
+
+@pytest.mark.parametrize("in_blocks", [True, False])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_any_number_of_residual_blocks_in_a_graph_gives_the_same_bits(
+    random_checkpoint: Callable[[ModelSpec, int], Checkpoint], precision: Literal["fp32", "bf16"], in_blocks: bool
+) -> None:
+    engine = OpenVinoEngine(random_checkpoint(replace(BLOCKS, blocks=5), 0), precision)
+    engine._in_blocks = engine._in_blocks and in_blocks
+    results: list[np.ndarray] = []
+    for count in (1, 2, 5, 6, 0):
+        engine._blocks = lambda *_, count=count: count
+        results.append(run(engine, 21, 13))
+    for other in results[1:]:
+        np.testing.assert_array_equal(results[0], other)
+
+
+def test_many_blocks_share_a_graph_once_a_size_has_shown_to_be_worth_it(
+    random_checkpoint: Callable[[ModelSpec, int], Checkpoint],
+) -> None:
+    engine = OpenVinoEngine(random_checkpoint(BLOCKS, 0), "fp32")
+    assert engine._blocks(320, 320, Plan(320, 32)) == openvino._MANY_BLOCKS
+    assert [engine._blocks(128, 128, Plan(128, 32)) for _ in range(7)] == [1, 1, 1, 1, 1, 6, 6]
+    assert engine._blocks(100, 100, Plan(100, 32)) == 1
+    assert engine._blocks(128, 128, Plan(128, 32)) == 1, "another size came between"
+    assert engine._blocks(4000, 4000, Plan(128, 16)) == 1
+    assert engine._blocks(4000, 4000, Plan(127, 16)) == 0
 
 
 def test_what_is_not_in_blocked_memory_after_all_is_compiled_as_before(

@@ -133,6 +133,13 @@ def test_tile_larger_than_the_picture_is_one_piece(spec: ModelSpec) -> None:
     assert ladder(spec, 64, 240, 240)[0].rows == 240 // spec.unshuffle
 
 
+@pytest.mark.parametrize(("size", "first"), [((128, 128), 128), ((181, 181), 181), ((182, 181), 32), ((500, 30), 30)])
+def test_a_small_pictures_tail_runs_in_one_piece_first(size: tuple[int, int], first: int) -> None:
+    plans = ladder(X4PLUS, *size, "auto")
+    assert plans[0] == Plan(size[1], first)
+    assert Plan(size[1], min(size[1], 32)) in plans
+
+
 @pytest.mark.parametrize("tile", ["auto", "whole", MIN_ROWS, 1000])
 def test_possible_tiles_pass(tile: Tile) -> None:
     assert check_tile(tile) == tile

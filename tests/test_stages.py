@@ -133,3 +133,22 @@ def _pixels(spec: ModelSpec, key: str) -> int:
     if key.startswith(("conv_hr", "conv_last")):
         return int(4**spec.doublings)
     return 1
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 4, 6, 7])
+def test_residual_blocks_at_once_are_the_same_units_with_the_same_cost_and_reach(blocks: int) -> None:
+    head, *trunk, tail = stages(ANIME, blocks)
+    single = stages(ANIME)
+    assert [stage.unit for stage in trunk] == list(range(0, 18, 3 * blocks))
+    assert sum(stage.units for stage in trunk) == unit_count(ANIME)
+    assert (head, tail) == (single[0], single[-1])
+    assert [stage.main for stage in trunk[1:]] == [stage.output for stage in trunk[:-1]]
+    assert trunk[-1].output == tail.main
+    assert sum(stage.radius for stage in trunk) == sum(stage.radius for stage in single[1:-1])
+    macs = [
+        sum(conv.macs for stage in chain[1:-1] for conv in stage.convolutions)
+        for chain in (single, stages(ANIME, blocks))
+    ]
+    assert macs[0] == macs[1]
+    assert all(0 <= conv.margin < stage.radius for stage in trunk for conv in stage.convolutions)
+    assert not any(stage.sides for stage in trunk)

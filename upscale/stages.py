@@ -4,7 +4,7 @@ A stage turns rows of its input streams into rows of its output stream: head →
 *feature rows* (`spec.unshuffle` picture rows each); the tail gives `factor` picture rows for each.
 
 A unit is one dense block of an RRDBNet (radius 5, three of them in a residual block) or a few hidden convolutions of an
-SRVGGNetCompact; an engine that saves by handing on less can take a whole residual block at once (radius 15). The tail looks
+SRVGGNetCompact; an engine that saves by handing on less can take whole residual blocks at once (radius 15 each). The tail looks
 only a few rows around, yet it is where the enlarged features need most memory.
 """
 
@@ -56,17 +56,17 @@ class Stage:
     convolutions: tuple[Convolution, ...] = ()
 
 
-def stages(spec: ModelSpec, whole_blocks: bool = False) -> tuple[Stage, ...]:
+def stages(spec: ModelSpec, blocks: int = 0) -> tuple[Stage, ...]:
     """The chain of a network of this repository. Raises ValueError for foreign ones, which have no known inside.
 
-    `whole_blocks`: an RRDBNet's residual blocks as one stage each, which compute more rows again at a band's edges.
+    `blocks`: an RRDBNet's residual blocks, so many of them as one stage, which compute more rows again at a band's edges.
     """
     if spec.arch == "foreign":
         raise ValueError("foreign networks run in windows, not in bands")
     head = Stage("head", "picture", 1, _stream(0), convolutions=(Convolution(_head_macs(spec), 0),))
     units = unit_count(spec)
-    if whole_blocks and spec.arch == "rrdb":
-        trunk = [_block(spec, first) for first in range(0, units, UNITS_PER_BLOCK)]
+    if blocks and spec.arch == "rrdb":
+        trunk = [_blocks(spec, first, min(blocks, spec.blocks - first)) for first in range(0, spec.blocks, blocks)]
     else:
         trunk = [_unit(spec, index) for index in range(units)]
     return (head, *trunk, _tail(spec, units))
@@ -124,13 +124,14 @@ def _unit(spec: ModelSpec, unit: int) -> Stage:
     return Stage("unit", main, DENSE_RADIUS, output, sides, unit, convolutions=convolutions)
 
 
-def _block(spec: ModelSpec, first: int) -> Stage:
-    """A residual block: three dense blocks, each of which needs the rows that the later ones lose."""
-    later = [DENSE_RADIUS * k for k in reversed(range(UNITS_PER_BLOCK))]
+def _blocks(spec: ModelSpec, first: int, count: int) -> Stage:
+    """Residual blocks: dense blocks, each of which needs the rows that the later ones lose."""
+    units = count * UNITS_PER_BLOCK
+    later = [DENSE_RADIUS * k for k in reversed(range(units))]
     convolutions = tuple(Convolution(macs, margin + rows) for rows in later for macs, margin in _dense_macs(spec))
-    output = _stream(first + UNITS_PER_BLOCK)
-    radius = DENSE_RADIUS * UNITS_PER_BLOCK
-    return Stage("unit", _stream(first), radius, output, (), first, UNITS_PER_BLOCK, convolutions=convolutions)
+    unit = first * UNITS_PER_BLOCK
+    main, output = _stream(unit), _stream(unit + units)
+    return Stage("unit", main, DENSE_RADIUS * units, output, (), unit, units, convolutions=convolutions)
 
 
 def _dense_macs(spec: ModelSpec) -> list[tuple[int, int]]:

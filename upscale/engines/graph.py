@@ -182,19 +182,23 @@ def dense_block(rows: Rows, layers: Layers, inputs: Sequence[Node]) -> Node:
 
 def residual_block(rows: Rows, layers: Layers, x: Node) -> Node:
     """Three dense blocks and the sum around them; x and result as in dense_block."""
-    y, each = x, len(layers) // UNITS_PER_BLOCK
-    for start in range(0, len(layers), each):
-        y = dense_block(rows, layers[start : start + each], [y])
+    y = x
+    for start in range(0, len(layers), LAYERS_PER_UNIT):
+        y = dense_block(rows, layers[start : start + LAYERS_PER_UNIT], [y])
     return scaled_sum(x, y, rows, DENSE_RADIUS * UNITS_PER_BLOCK)
 
 
 def _trunk(rows: Rows, layers: Layers, features: Sequence[Node]) -> Node:
-    """A dense block or a residual block, of and to (1, rows, width, channels)."""
+    """A dense block or some residual blocks, of and to (1, rows, width, channels)."""
     if rows.in_blocks:
         main, *sides = (channels_first(part) for part in features)
         features = [blocked.entered(main), *sides]
-    whole = len(layers) > LAYERS_PER_UNIT
-    y = residual_block(rows, layers, features[0]) if whole else dense_block(rows, layers, features)
+    if len(layers) == LAYERS_PER_UNIT:
+        y = dense_block(rows, layers, features)
+    else:
+        y, each = features[0], LAYERS_PER_UNIT * UNITS_PER_BLOCK
+        for start in range(0, len(layers), each):
+            y = residual_block(rows, layers[start : start + each], y)
     return channels_last(y) if rows.in_blocks else y
 
 
