@@ -12,12 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from upscale.checkpoint import Checkpoint
-from upscale.engines import graph, silent
 from upscale.engines.machine import processor_name
 from upscale.image import Floats, to_float
 from upscale.media.reading.decode import open_file
-from upscale.stages import UNITS_PER_BLOCK, unit_count
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -47,26 +44,6 @@ def off_by_more_than_one(result: Floats, reference: Floats) -> float:
     return float(np.mean(np.abs(levels) > 1))
 
 
-def by_hand(checkpoint: Checkpoint, pixels: Floats, hint: str) -> Callable[[], Floats]:
-    """An RRDBNet as one OpenVINO graph for one size, compiled under a precision hint: what one would write by hand."""
-    spec, weights, rows = checkpoint.spec, checkpoint.arrays, graph.Rows(top=True, bottom=True)
-    parameter = graph.op.parameter([1, *pixels.shape], np.float32)
-    first = graph.head(rows, spec, weights, graph.channels_first(parameter))
-    x = residual = graph.channels_last(first)
-    for unit in range(unit_count(spec)):
-        held = iter([graph.op.constant(tensor) for tensor in graph.unit_inputs(spec, weights, unit, low=False)])
-        layers = list(zip(held, held, strict=True))
-        ends = (unit + 1) % UNITS_PER_BLOCK == 0
-        x = graph.dense_block(rows, layers, [x, residual] if ends else [x])
-        residual = x if ends else residual
-    result = graph.channels_last(graph.rrdb_tail(rows, spec, weights, [graph.channels_first(x), first], low=False))
-    compiled = silent.core().compile_model(
-        graph.ov.Model([result], [parameter]), "CPU", {"INFERENCE_PRECISION_HINT": hint}
-    )
-    request = compiled.create_infer_request()
-    return lambda: np.clip(request.infer([pixels[np.newaxis]])[0][0], 0, 1)
-
-
 def alternate(ways: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
     """Seconds of each way, run in turn after one warm-up each, so that a noisy machine is noisy for all."""
     for way in ways.values():
@@ -85,9 +62,9 @@ def median(values: list[float]) -> float:
 
 
 def save(name: str, rows: list[dict[str, Any]], **facts: Any) -> None:
-    """Keeps a table as benchmarks/results/NAME.json, with the machine it was measured on."""
+    """Keeps a table as benchmarks/results/NAME.json, with the machine, the commit and the day on which it was measured."""
     RESULTS.mkdir(exist_ok=True)
-    machine = {"processor": processor_name(), "python": platform.python_version(), **facts}
+    machine = {"processor": processor_name(), "python": platform.python_version(), **_commit(), **facts}
     (RESULTS / f"{name}.json").write_text(
         json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n", encoding="utf-8"
     )
@@ -101,7 +78,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def commit() -> dict[str, str]:
+def _commit() -> dict[str, str]:
     """What was measured, and when; a "+" where files were changed since the commit."""
     told = [
         subprocess.run(["git", *words], capture_output=True, text=True, check=False, cwd=ROOT).stdout.strip()

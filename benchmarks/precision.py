@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import by_hand, off_by_more_than_one, picture, psnr, save, table
+from common import off_by_more_than_one, picture, psnr, save, table
 
 from upscale import zoo
 from upscale.bands import Plan
 from upscale.checkpoint import Checkpoint
-from upscale.engines import Engine
+from upscale.engines import Engine, graph, silent
 from upscale.engines.choose import open_engine
 from upscale.engines.openvino import OpenVinoEngine
 from upscale.image import Array, Floats
+from upscale.stages import UNITS_PER_BLOCK, unit_count
 
 Way = Callable[[Floats], Floats]
 
@@ -51,7 +52,7 @@ def _cpu(checkpoint: Checkpoint) -> tuple[Way, dict[str, Way]]:
         "torch bf16, deeper result": _way(open_engine(checkpoint, "torch", "cpu", "bf16")),
     }
     if checkpoint.spec.arch == "rrdb":
-        ways["openvino by hand in bf16"] = lambda pixels: by_hand(checkpoint, pixels, "bf16")()
+        ways["openvino by hand in bf16"] = lambda pixels: _by_hand(checkpoint, pixels, "bf16")()
     return ways["fp32"], ways
 
 
@@ -73,6 +74,26 @@ def _way(engine: Engine, dtype: Any = np.float32) -> Way:
         return np.concatenate(list(engine.run(iter([pixels]), width, height, Plan(height, 32), dtype)))
 
     return run
+
+
+def _by_hand(checkpoint: Checkpoint, pixels: Floats, hint: str) -> Callable[[], Floats]:
+    """An RRDBNet as one OpenVINO graph for one size, compiled under a precision hint: what one would write by hand."""
+    spec, weights, rows = checkpoint.spec, checkpoint.arrays, graph.Rows(top=True, bottom=True)
+    parameter = graph.op.parameter([1, *pixels.shape], np.float32)
+    first = graph.head(rows, spec, weights, graph.channels_first(parameter))
+    x = residual = graph.channels_last(first)
+    for unit in range(unit_count(spec)):
+        held = iter([graph.op.constant(tensor) for tensor in graph.unit_inputs(spec, weights, unit, low=False)])
+        layers = list(zip(held, held, strict=True))
+        ends = (unit + 1) % UNITS_PER_BLOCK == 0
+        x = graph.dense_block(rows, layers, [x, residual] if ends else [x])
+        residual = x if ends else residual
+    result = graph.channels_last(graph.rrdb_tail(rows, spec, weights, [graph.channels_first(x), first], low=False))
+    compiled = silent.core().compile_model(
+        graph.ov.Model([result], [parameter]), "CPU", {"INFERENCE_PRECISION_HINT": hint}
+    )
+    request = compiled.create_infer_request()
+    return lambda: np.clip(request.infer([pixels[np.newaxis]])[0][0], 0, 1)
 
 
 def _figures(way: Way, pictures: list[Floats], references: list[Floats]) -> dict[str, Any]:

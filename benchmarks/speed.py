@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 from bars import bars
-from common import PICTURE, RESULTS, commit, median, picture, psnr, save, table
+from common import PICTURE, RESULTS, median, picture, psnr, save, table
 
 from upscale import zoo
 from upscale.checkpoint import Checkpoint, write_pth, write_safetensors
@@ -100,7 +100,7 @@ def main() -> None:
         if way.failure:
             print(f"left out: {way.name}: {way.failure}")
     name = f"speed-{options.model}-{width}x{height}-{options.device}"
-    facts = {"model": options.model, "size": f"{width}x{height}", "limits_tflops": limits, **commit()}
+    facts = {"model": options.model, "size": f"{width}x{height}", "limits_tflops": limits}
     left_out = {way.name: way.failure for way in found if way.failure}
     save(name, rows, **facts, ways=[_said(way) for way in found if not way.failure], left_out=left_out)
     values = {row["way"]: row["Mpixel/s out"] for row in rows}

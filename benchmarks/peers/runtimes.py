@@ -1,4 +1,5 @@
-"""The network in other programs' hands, converted once for the picture's size. Wish: onnxruntime, openvino or ncnn."""
+"""The network in other programs' hands, converted once for the picture's size. Wishes: onnxruntime, openvino with a hint for
+the precision (fp32, bf16), ncnn, or tensorrt."""
 
 import numpy as np
 from serve import Job, Run, serve
