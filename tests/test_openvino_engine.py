@@ -124,6 +124,7 @@ def test_many_blocks_share_a_graph_once_a_size_has_shown_to_be_worth_it(
 ) -> None:
     engine = OpenVinoEngine(random_checkpoint(BLOCKS, 0), "fp32")
     assert engine._blocks(320, 320, Plan(320, 32)) == openvino._MANY_BLOCKS
+    assert engine._blocks(512, 512, Plan(512, 32)) == 1, "it would tell too seldom how far it is"
     assert [engine._blocks(128, 128, Plan(128, 32)) for _ in range(7)] == [1, 1, 1, 1, 1, 6, 6]
     assert engine._blocks(100, 100, Plan(100, 32)) == 1
     assert engine._blocks(128, 128, Plan(128, 32)) == 1, "another size came between"
@@ -157,6 +158,17 @@ def test_blocked_memory_is_for_dense_blocks_of_sixteens_and_not_for_amx(
     assert blocked.hoped_for(spec, precision) is hoped
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     assert not blocked.hoped_for(spec, precision)
+
+
+def test_a_version_of_openvino_without_the_attribute_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> None:
+        raise TypeError("no such method")
+
+    monkeypatch.setattr(blocked, "has_amx", lambda: False)
+    monkeypatch.setattr(blocked, "prefer", refuse)
+    blocked._known_here.cache_clear()
+    assert not blocked.hoped_for(BLOCKS, "fp32")
+    blocked._known_here.cache_clear()
 
 
 def test_sides_that_do_not_fit_are_refused(random_checkpoint: Callable[[ModelSpec, int], Checkpoint]) -> None:

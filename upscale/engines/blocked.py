@@ -39,7 +39,9 @@ def hoped_for(spec: ModelSpec, precision: str) -> bool:
     """Whether blocked memory promises more: AMX has its bf16 convolutions in channels-last memory alone."""
     if spec.arch != "rrdb" or spec.features % _BLOCK or spec.growth % _BLOCK:
         return False
-    return platform.machine().lower() in ("x86_64", "amd64") and not (precision == "bf16" and has_amx())
+    if platform.machine().lower() not in ("x86_64", "amd64") or (precision == "bf16" and has_amx()):
+        return False
+    return _known_here()
 
 
 def prefer(convolution: Any) -> None:
@@ -63,6 +65,17 @@ def holds(compiled: Any) -> bool:
     told = [operation.get_rt_info() for operation in compiled.get_runtime_model().get_ordered_ops()]
     layouts = [one["outputLayouts"].astype(str) for one in told if one["layerType"].astype(str) == "Convolution"]
     return bool(layouts) and all(layout.startswith("aBcd") for layout in layouts)
+
+
+@functools.cache
+def _known_here() -> bool:
+    """Whether this version of openvino takes the attribute."""
+    _, op = silent.openvino()
+    try:
+        prefer(op.parameter([1], np.float32))
+    except (AttributeError, TypeError, RuntimeError, StopIteration):
+        return False
+    return True
 
 
 @functools.cache

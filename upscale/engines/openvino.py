@@ -26,9 +26,10 @@ _CONFIG = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
 """The graphs carry their precision in their own types."""
 
 _MANY_BLOCKS = 6
-_MANY_PIXELS = 96 << 10
-"""Six residual blocks in a graph save 6 % of their time, and cost 0.3 seconds of compiling more than one: they are taken
-once that many feature pixels of a size have been asked for, as with a 320×320 picture or the sixth of 128×128."""
+_MANY_PIXELS = range(96 << 10, 1 << 18)
+"""Six residual blocks in a graph save some 4 % of the time, and cost 0.3 seconds of compiling more than one: they are taken
+once that many feature pixels of a size have been asked for, as with a 320×320 picture or the sixth of 128×128. A single
+picture of more, from 512×512 on, would tell too seldom how far it is."""
 
 _POLL_MS = 100
 """How often a running graph is left to look for Ctrl-C."""
@@ -107,7 +108,7 @@ class OpenVinoEngine:
             return int(plan.rows >= BLOCK_ROWS)
         pixels = self._seen.get((width, height), 0) + width * height
         self._seen = {(width, height): pixels}  # of the latest size only: pictures that follow each other
-        return _MANY_BLOCKS if pixels >= _MANY_PIXELS else 1
+        return _MANY_BLOCKS if pixels >= _MANY_PIXELS.start and width * height < _MANY_PIXELS.stop else 1
 
     def _inputs(self, stage: Stage) -> list[Any]:
         return [tensor for unit in range(stage.unit, stage.unit + stage.units) for tensor in self._unit_inputs(unit)]
