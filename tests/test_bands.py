@@ -56,12 +56,13 @@ def play(chain: Sequence[Stage], height: int, plan: Plan, arrivals: Sequence[int
                 assert kept[name] <= start < stop <= ready[name], f"{name} {start}:{stop} is there when it is read"
             ready[stage.output] = item.stop
             played.steps.append(item)
-        for name, row in still_needed(chain, ready).items():
+        for name, row in still_needed(chain, ready, height).items():
             kept[name] = max(kept[name], row)
         for name in played.alive:
             played.alive[name] = max(played.alive[name], ready[name] - kept[name])
     assert waiting == []
     assert set(ready.values()) == {height}, "every row of every stream was made"
+    assert {kept[name] for name in played.alive} == {height}, "what all have read is kept for nobody"
     return played
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from upscale.checkpoint import Checkpoint
+from upscale.engines import amx_library, race
 from upscale.engines import choose as module
-from upscale.engines import race
 from upscale.engines.choose import Choice, Wish, choose, open_engine
 from upscale.errors import EngineError
 from upscale.spec import ModelSpec
@@ -20,6 +20,17 @@ MakeCheckpoint = Callable[[ModelSpec, int], Checkpoint]
 @pytest.fixture
 def tiny(random_checkpoint: MakeCheckpoint) -> Checkpoint:
     return random_checkpoint(ModelSpec("tiny", "compact", 2, 8, blocks=2, activation="prelu"), 3)
+
+
+@pytest.fixture(autouse=True)
+def amx(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """Whether the machine of a test has AMX; no, where it does not say."""
+
+    def give(has: bool) -> None:
+        monkeypatch.setattr(amx_library, "usable", lambda: has)
+
+    give(False)
+    return give
 
 
 @pytest.fixture
@@ -67,7 +78,7 @@ def test_a_cpu_never_gets_fp16(monkeypatch: pytest.MonkeyPatch, tiny: Checkpoint
     """Row 23 of the complaints: half precision on a CPU is slow, or an error."""
     monkeypatch.setattr(module, "has_bf16", lambda: bf16)
     for wish in (Wish(), Wish(device="cpu"), Wish(engine="torch"), Wish(engine="torch", device="cpu")):
-        precisions = [precision for _, _, precision, _ in module._candidates(wish, False)]
+        precisions = [precision for _, _, precision, _ in module._candidates(wish, tiny.spec)]
         assert precisions[0] == ("bf16" if bf16 else "fp32")
         assert "fp16" not in precisions
     for wish in (Wish(precision="fp16"), Wish("openvino", precision="fp16"), Wish("torch", "cpu", "fp16")):

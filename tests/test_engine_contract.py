@@ -13,7 +13,7 @@ import torch
 from upscale.bands import Plan
 from upscale.chain import Settings
 from upscale.checkpoint import Checkpoint
-from upscale.engines import Engine
+from upscale.engines import Engine, amx_library
 from upscale.engines.choose import open_engine
 from upscale.engines.reference import ReferenceEngine, forward
 from upscale.enlarge import Enlarger, Wish
@@ -27,7 +27,7 @@ MakeCheckpoint = Callable[[ModelSpec, int], Checkpoint]
 MakePhoto = Callable[..., Array]
 Open = Callable[[Checkpoint], Engine]
 
-ENGINES = [("openvino", "fp32"), ("openvino", "bf16"), ("torch", "fp32"), ("torch", "bf16")]
+ENGINES = [("amx", "bf16"), ("openvino", "fp32"), ("openvino", "bf16"), ("torch", "fp32"), ("torch", "bf16")]
 
 ONEDNN = {"fp32": 1e-5, "bf16": 5e-3}
 """The one exception from "bit for bit", for torch on a CPU: for another height of a band oneDNN, its library for
@@ -82,7 +82,15 @@ def open_(request: pytest.FixtureRequest) -> Open:
     name, precision = request.param
     if name == "openvino":
         pytest.importorskip("openvino")
-    return lambda checkpoint: open_engine(checkpoint, name, "cpu", precision)
+    if name == "amx" and not amx_library.usable():
+        pytest.skip("no AMX here")
+
+    def opened(checkpoint: Checkpoint) -> Engine:
+        if name == "amx" and not amx_library.fits(checkpoint.spec):
+            pytest.skip("amx does not compute such networks")
+        return open_engine(checkpoint, name, "cpu", precision)
+
+    return opened
 
 
 # ---------------------------------------------------------------- running engines

@@ -1,5 +1,6 @@
 """Bands give the whole's result, bit for bit: on a backend of exact integers, and on the real CPU engine."""
 
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -129,6 +130,9 @@ class ExactBackend:
         assert 0 <= start < stop <= rows.shape[0]
         return rows[start:stop]
 
+    def copy(self, rows: Integers) -> Integers:
+        return rows.copy()
+
     def compute(self, stage: Stage, step: Step, main: Integers, sides: list[Integers]) -> Integers:
         self.calls += 1
         assert main.shape[0] == step.main[1] - step.main[0]
@@ -247,6 +251,41 @@ def test_an_abandoned_run_ends_at_once() -> None:
     assert next(run, None) is None
     assert backend.calls == calls
     assert next(pieces, None) is not None, "the rest of the input was left alone"
+
+
+class Alive(ExactBackend):
+    """Counts the rows of results that are in memory, and their largest number."""
+
+    def __init__(self, spec: ModelSpec, weights: Mapping[str, Integers]) -> None:
+        super().__init__(spec, weights)
+        self._results: list[weakref.ref[Integers]] = []
+        self.most = 0
+
+    def compute(self, stage: Stage, step: Step, main: Integers, sides: list[Integers]) -> Integers:
+        return self._noted(super().compute(stage, step, main, sides))
+
+    def copy(self, rows: Integers) -> Integers:
+        return self._noted(super().copy(rows))
+
+    def _noted(self, result: Integers) -> Integers:
+        owner = result if result.base is None else result.base
+        self._results.append(weakref.ref(owner))
+        self._results = [one for one in self._results if one() is not None]
+        self.most = max(self.most, sum(one().shape[0] for one in self._results))  # type: ignore[union-attr]
+        return result
+
+
+@pytest.mark.parametrize(("rows", "most"), [(240, 7 * 240), (64, 7 * 240)])
+def test_rows_that_nobody_will_read_are_not_kept(rows: int, most: int) -> None:
+    """Through 37 stages the last rows of each were kept to the end, and with them the memory of the whole band."""
+    spec = ModelSpec("deep", "rrdb", 1, 4, 2, 12, unshuffle=4)
+    backend = Alive(spec, integer_weights(spec))
+    picture = integer_picture(spec, 240).astype(np.float32)[:, :1]
+    (whole,) = run_bands(backend, stages(spec), 240, Plan(240, 240), iter([picture]), np.int64)
+    backend.most = 0
+    parts = list(run_bands(backend, stages(spec), 240, Plan(rows, 240), iter([picture]), np.int64))
+    assert np.array_equal(np.concatenate(parts), whole)
+    assert backend.most <= most
 
 
 @pytest.mark.parametrize("given_rows", [0, 1, 16, 29])

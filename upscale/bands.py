@@ -84,11 +84,13 @@ def schedule(chain: Sequence[Stage], height: int, plan: Plan, arrivals: Sequence
             ready[stage.output] = stop
 
 
-def still_needed(chain: Sequence[Stage], ready: dict[str, int]) -> dict[str, int]:
-    """For each stream the first row that a later step can still read, given how many rows of each stream exist."""
+def still_needed(chain: Sequence[Stage], ready: dict[str, int], height: int) -> dict[str, int]:
+    """For each stream the first row that a later step can still read, given how many rows of each stream exist; `height`
+    for none."""
     keep: dict[str, int] = {}
     for stage in chain:
-        first = max(0, ready[stage.output] - stage.radius)
+        done = ready[stage.output]
+        first = max(0, done - stage.radius) if done < height else height
         for name in (stage.main, *(name for name, _ in stage.sides)):
             keep[name] = min(keep.get(name, first), first)
     return keep

@@ -176,7 +176,7 @@ _GROUP = [
     click.option("--name", help="Name of the results, of {stem}, {scale}, {model}, {index} and text, without suffix."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."),
     click.option(
-        "--engine", type=click.Choice(["auto", "openvino", "torch", "triton"]), default="auto", show_default=True
+        "--engine", type=click.Choice(["auto", "amx", "openvino", "torch", "triton"]), default="auto", show_default=True
     ),
     click.option(
         "--precision",

@@ -30,7 +30,7 @@ _WINDOWS = (256, 128, 64)
 _FOREIGN_VALUES = 500
 """Values alive per output pixel of a foreign network: a guess on the safe side, transformers being the worst."""
 
-_TRUNK_BYTES = {"openvino": 46, "torch": 18}
+_TRUNK_BYTES = {"amx": 4, "openvino": 46, "torch": 18}
 """Bytes alive for each feature pixel and channel of a unit's widest input, on a CPU in any precision. Measured:
 OpenVINO holds several graphs with fp32 sums between their layers, torch unrolls a convolution's input."""
 
@@ -41,7 +41,8 @@ alive, with and without the sum around three of them."""
 _GPU_VALUES = 3
 """The same in values, on a GPU: a dense block's input, its concatenation, and the next one being made."""
 
-_TAIL_BYTES = {"openvino": 6, "torch": 4}
+_TAIL_BYTES = {"amx": 3, "openvino": 6, "torch": 4}
+_AMX_DEEP_TAIL = 5
 _STREAM_BYTES = 4
 _MARGIN = 1.25
 _ALWAYS = 160 << 20
@@ -94,7 +95,10 @@ def bytes_needed(
     on_cpu = _RRDB_BYTES[in_blocks] if spec.arch == "rrdb" and engine == "openvino" else _TRUNK_BYTES[engine]
     trunk = band * _widest(spec) * (_GPU_VALUES * value_bytes if on_gpu else on_cpu)
     streams = _kept_rows(spec, rows, plan, band, radius) * spec.features * _STREAM_BYTES
-    tail_bytes = (4 if deep else 2 + value_bytes // 2) if on_gpu else _TAIL_BYTES[engine]
+    if on_gpu:
+        tail_bytes = 4 if deep else 2 + value_bytes // 2
+    else:
+        tail_bytes = _AMX_DEEP_TAIL if engine == "amx" and deep else _TAIL_BYTES[engine]
     tail = (min(rows, plan.tail_rows) + 2 * tail_margin(spec, spec.doublings) + 2) * _tail_values(spec) * tail_bytes
     heights = 0 if plan.rows >= rows or spec.arch != "rrdb" or engine != "openvino" else min(plan.rows // GRAIN, 8)
     return int(_MARGIN * columns * (trunk + streams + tail)) + _ALWAYS + heights * _HEIGHTS

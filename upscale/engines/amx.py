@@ -6,6 +6,7 @@ What is handed on over many blocks, the first, the trunk's last and the picture'
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,21 +16,18 @@ from upscale.checkpoint import Checkpoint
 from upscale.engines import Progress, amx_library
 from upscale.engines.amx_network import Call, Compact, Rrdb, picture_rows
 from upscale.engines.amx_program import Program
-from upscale.engines.amx_rows import Features, Store, joined
+from upscale.engines.amx_rows import Features, Store, copied, joined
 from upscale.engines.run import run_bands
 from upscale.errors import EngineError, NotFiniteError, OutOfMemoryError
 from upscale.image import Array, Floats, from_float, is_deep
 from upscale.rows import unshuffled
-from upscale.spec import ModelSpec
 from upscale.stages import Stage, stages
+
+_Band = Any
+"""Features; floats where they come from the tail."""
 
 VERSION = "1"
 """Of what is computed: a probe's verdict holds for one."""
-
-
-def fits(spec: ModelSpec) -> bool:
-    """Whether amx.c can compute the network."""
-    return spec.arch != "foreign" and spec.upsampling == "nearest"
 
 
 class AmxEngine:
@@ -41,7 +39,7 @@ class AmxEngine:
     version = VERSION
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        if not fits(checkpoint.spec):
+        if not amx_library.fits(checkpoint.spec):
             raise EngineError(f"{checkpoint.spec.name}: amx does not compute such networks; use --engine auto")
         if not amx_library.usable():
             raise EngineError("this processor or system has no AMX, or upscale was built without it; use --engine auto")
@@ -90,16 +88,19 @@ class _Bands:
     height: int
     deep: bool
 
-    def upload(self, rows: Floats) -> Features:
+    def upload(self, rows: Floats) -> _Band:
         return picture_rows(rows, self._store)
 
-    def join(self, parts: "list[Features]") -> Features:
+    def join(self, parts: list[_Band]) -> _Band:
         return joined(parts)
 
-    def crop(self, rows: "Features | Floats", start: int, stop: int) -> "Features | Floats":
+    def crop(self, rows: _Band, start: int, stop: int) -> _Band:
         return rows[start:stop]
 
-    def compute(self, stage: Stage, step: Step, main: Features, sides: list[Features]) -> "Features | Floats":
+    def copy(self, rows: _Band) -> _Band:
+        return copied(rows)
+
+    def compute(self, stage: Stage, step: Step, main: _Band, sides: list[_Band]) -> _Band:
         call, program = Call(stage, step, self.width, self.height, self._store, self.deep), Program()
         match stage.role:
             case "head":
@@ -111,7 +112,7 @@ class _Bands:
         program.run()
         return result
 
-    def download(self, rows: Floats, dtype: npt.DTypeLike) -> Array:
+    def download(self, rows: _Band, dtype: npt.DTypeLike) -> Array:
         """Finished rows, clipped and rounded. Raises NotFiniteError."""
         if not np.isfinite(rows).all():
             raise NotFiniteError(f"{self.network.spec.name}: the network returned NaN or infinity in bf16")

@@ -11,8 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from upscale.engines.machine import has_amx
+from upscale.spec import ModelSpec
 
 CHUNKS, TAPS, SUMS = 32, 9, 2
+
+_MOST = 768
+"""Channels that a convolution reads; as chunks of 32, of which each of its inputs may leave one half empty."""
 
 
 class Operation(ctypes.Structure):
@@ -51,19 +55,32 @@ class Operation(ctypes.Structure):
 
 def usable() -> bool:
     """Whether this processor has AMX, the system lets us use it, and the library was built."""
-    return has_amx() and find() is not None and library().amx_ready() == 0
+    try:
+        return has_amx() and library().amx_ready() == 0
+    except OSError:
+        return False
 
 
-def find() -> Path | None:
-    """Where the library lies."""
-    spec = importlib.util.find_spec("upscale.engines._amx")
-    return Path(spec.origin) if spec and spec.origin else None
+def computes(spec: ModelSpec) -> bool:
+    """Whether amx.c can compute the network, here."""
+    return fits(spec) and usable()
+
+
+def fits(spec: ModelSpec) -> bool:
+    """Whether the network's convolutions read no more channels than an operation can name, and it has no other filters."""
+    if spec.arch == "foreign" or spec.upsampling != "nearest":
+        return False
+    widest = spec.features + 4 * spec.growth if spec.arch == "rrdb" else 3 * spec.features
+    return max(widest, 3 * spec.features) <= _MOST
 
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """Raises OSError where there is none, or one of another version of this file."""
-    return opened(find() or Path("upscale/engines/_amx"))
+    """Raises OSError where it was not built, or from another amx.c."""
+    spec = importlib.util.find_spec("upscale.engines._amx")
+    if spec is None or spec.origin is None:
+        raise OSError("upscale was installed without amx.c's library")
+    return opened(Path(spec.origin))
 
 
 def opened(path: Path) -> ctypes.CDLL:
@@ -77,9 +94,11 @@ def opened(path: Path) -> ctypes.CDLL:
 def run(operations: Sequence[Operation], threads: int) -> None:
     """One after the other, each on all threads. Raises MemoryError."""
     if library().amx_run((Operation * len(operations))(*operations), len(operations), threads):
-        raise MemoryError("no memory for threads")
+        raise MemoryError("no memory for the threads' work")
 
 
 def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Threads to use: one for each processor that this process may use, or fewer where OMP_NUM_THREADS says so."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    wish = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return max(1, min(found, int(wish))) if wish.isdecimal() else found

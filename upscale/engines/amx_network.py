@@ -7,7 +7,17 @@ import numpy as np
 
 from upscale.bands import Step
 from upscale.checkpoint import Checkpoint
-from upscale.engines.amx_layers import PICTURE_PARTS, Chunk, Layer, chunks, doubling, exact, kernel_exact, layer, of_picture
+from upscale.engines.amx_layers import (
+    PICTURE_PARTS,
+    Chunk,
+    Layer,
+    chunks,
+    doubling,
+    exact,
+    kernel_exact,
+    layer,
+    of_picture,
+)
 from upscale.engines.amx_program import Program, Range, Rows, Stores
 from upscale.engines.amx_rows import CHANNELS, Features, planes_for, split
 from upscale.image import Floats
@@ -104,7 +114,9 @@ class Rrdb:
         for unit in range(call.stage.unit, call.stage.unit + call.stage.units):
             place = unit % UNITS_PER_BLOCK
             last = place == UNITS_PER_BLOCK - 1
-            out = result if last else between[place]  # where a sum is read at the pixel that is written, one place will do
+            out = (
+                result if last else between[place]
+            )  # where a sum is read at the pixel that is written, one place will do
             span = self._dense(program, call, unit, [x, grown, *[first] * last], out, span)
             x, first = out, out if last else first
         begin = call.step.main[0]

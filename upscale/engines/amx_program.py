@@ -100,6 +100,7 @@ class Program:
         operation.input_at[:count] = [chunk.plane * inputs[chunk.source].store.plane for chunk in layer.chunks]
         operation.top, operation.rows, operation.width = span[0], span[1] - span[0], inputs[0].store.width
         self.operations.append(operation)
+        self._held.append(layer)
         return operation
 
     def _table(self, rows: Rows, plane: int = 0) -> int:

@@ -4,6 +4,7 @@ Rows are handled by their addresses: bands are joined and cut without a copy, an
 row of zeros. What is freed is used again, since new memory costs more than what is computed into it.
 """
 
+import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,6 +49,15 @@ def joined(parts: Sequence[Features]) -> Features:
     )
 
 
+def copied(rows: Features) -> Features:
+    """The same in memory of their own."""
+    store = rows.memory[0].store
+    copy = store.take(len(rows))
+    for source, target in zip(rows.addresses, copy.addresses, strict=True):
+        ctypes.memmove(int(target) - PIXEL, int(source) - PIXEL, store.row)
+    return copy
+
+
 class Store:
     """Memory for rows of `width` pixels and so many planes, all zeros beside the picture."""
 
@@ -86,13 +96,13 @@ class Store:
 class _Block:
     """Memory that goes back to its store when nobody holds it any more."""
 
-    __slots__ = ("_store", "memory")
+    __slots__ = ("memory", "store")
 
     def __init__(self, memory: Bytes, store: Store) -> None:
-        self.memory, self._store = memory, store
+        self.memory, self.store = memory, store
 
     def __del__(self) -> None:
-        self._store.give_back(self.memory)
+        self.store.give_back(self.memory)
 
 
 def bf16(values: Floats) -> npt.NDArray[np.uint16]:

@@ -7,14 +7,18 @@ from functools import partial
 from typing import Literal
 
 from upscale.checkpoint import Checkpoint
-from upscale.engines import Engine
+from upscale.engines import Engine, amx_library
 from upscale.engines.machine import accelerator, has_bf16, has_openvino, has_triton
 from upscale.engines.probe import trusted
 from upscale.engines.race import fits_kernels, speedup
 from upscale.errors import EngineError
+from upscale.spec import ModelSpec
 
-EngineName = Literal["auto", "openvino", "torch", "triton"]
+EngineName = Literal["auto", "amx", "openvino", "torch", "triton"]
 PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
+
+_HALF_ONLY = ("amx", "triton")
+"""Engines that do not compute in fp32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +42,9 @@ class Choice:
 def choose(checkpoint: Checkpoint, wish: Wish) -> Choice:
     """Opens the first engine that passes the probe. Raises EngineError where a wish cannot be met."""
     warnings: list[str] = []
-    foreign = checkpoint.spec.arch == "foreign"
-    for name, device, precision, reason in _with_kernels(_candidates(wish, foreign), checkpoint, wish, warnings):
+    for name, device, precision, reason in _with_kernels(
+        _candidates(wish, checkpoint.spec), checkpoint, wish, warnings
+    ):
         engine = open_engine(checkpoint, name, device, precision)
         if trusted(engine, checkpoint):
             return Choice(engine, reason, tuple(warnings))
@@ -64,6 +69,12 @@ def open_engine(checkpoint: Checkpoint, name: str, device: str, precision: str) 
         from upscale.engines.openvino import OpenVinoEngine
 
         return OpenVinoEngine(checkpoint, "bf16" if precision == "bf16" else "fp32")
+    if name == "amx":
+        if device != "cpu" or precision != "bf16":
+            raise EngineError(f"amx runs on the CPU in bf16, not on {device} in {precision}; use --engine auto")
+        from upscale.engines.amx import AmxEngine
+
+        return AmxEngine(checkpoint)
     if name == "triton":
         if not device.startswith("cuda"):
             raise EngineError(f"triton runs on CUDA, not on {device}; use --engine auto")
@@ -101,14 +112,17 @@ def _gain_of_kernels(checkpoint: Checkpoint, device: str, precision: str) -> flo
     return speedup(kernels, torch, checkpoint)
 
 
-def _candidates(wish: Wish, foreign: bool) -> Iterator[tuple[str, str, str, str]]:
+def _candidates(wish: Wish, spec: ModelSpec) -> Iterator[tuple[str, str, str, str]]:
     """(engine, device, precision, reason), best first; the later ones are for the case that a probe fails."""
+    foreign = spec.arch == "foreign"
     device, why_device = _device(wish)
     name, why_engine = ("torch", "spandrel's networks run on torch") if foreign else _engine(wish, device)
     precision, why_precision = _precision(wish, device, foreign)
+    if wish.engine == "auto" and (device, precision) == ("cpu", "bf16") and amx_library.computes(spec):
+        yield "amx", device, precision, f"{why_device}; amx is the fastest where a processor has AMX; {why_precision}"
     yield name, device, precision, f"{why_device}; {why_engine}; {why_precision}"
     if precision != "fp32":
-        yield "torch" if name == "triton" else name, device, "fp32", f"{precision} failed its probe"
+        yield "torch" if name in _HALF_ONLY else name, device, "fp32", f"{precision} failed its probe"
     if (name, device) != ("torch", "cpu"):
         yield "torch", "cpu", "fp32", f"{name} on {device} failed its probe"
 
@@ -118,8 +132,8 @@ def _device(wish: Wish) -> tuple[str, str]:
         if not re.fullmatch(r"cpu|cuda(:\d+)?|mps", wish.device):
             raise EngineError(f"unknown device {wish.device!r}; use auto, cpu, cuda, cuda:N or mps")
         return wish.device, f"{wish.device} as asked"
-    if wish.engine == "openvino":
-        return "cpu", "openvino runs on the CPU"
+    if wish.engine in ("amx", "openvino"):
+        return "cpu", f"{wish.engine} runs on the CPU"
     found = accelerator()
     return (found, f"{found} found") if found else ("cpu", "no GPU found")
 
@@ -141,6 +155,8 @@ def _precision(wish: Wish, device: str, foreign: bool) -> tuple[str, str]:
         return "fp32", "fp32 since not every architecture bears less"
     if device != "cpu":
         return "fp16", "fp16 is what GPUs are fastest in"
+    if wish.engine == "amx":
+        return "bf16", "bf16 is what amx computes in"
     if has_bf16():
         return "bf16", "bf16 since this processor has units for it"
     return "fp32", "fp32 since this processor has no bf16 units"

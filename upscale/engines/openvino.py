@@ -175,6 +175,9 @@ class _Bands:
     def crop(self, rows: Floats, start: int, stop: int) -> Floats:
         return rows[start:stop]
 
+    def copy(self, rows: Floats) -> Floats:
+        return rows.copy()
+
     def compute(self, stage: Stage, step: Step, main: Floats, sides: list[Floats]) -> Floats:
         return self.engine.compute(stage, step, [main, *sides], self.deep)
 

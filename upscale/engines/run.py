@@ -24,6 +24,10 @@ class Backend(Protocol[T]):
 
     def crop(self, rows: T, start: int, stop: int) -> T: ...
 
+    def copy(self, rows: T) -> T:
+        """The same rows in memory of their own."""
+        ...
+
     def compute(self, stage: Stage, step: Step, main: T, sides: list[T]) -> T:
         """Rows `step.computed` of the stage's output (times `stage.factor`)."""
         ...
@@ -52,7 +56,14 @@ class _Stream(Generic[T]):
         return parts[0] if len(parts) == 1 else self._backend.join(parts)
 
     def drop_before(self, row: int) -> None:
-        self._pieces = [piece for piece in self._pieces if piece[1] > row]
+        """Rows of which little is left are copied, so that they do not hold the memory of a whole band."""
+        kept: list[tuple[int, int, T]] = []
+        for start, stop, rows in self._pieces:
+            if row > (start + stop) // 2 and row < stop:
+                kept.append((row, stop, self._backend.copy(self._backend.crop(rows, row - start, stop - start))))
+            elif row < stop:
+                kept.append((start, stop, rows))
+        self._pieces = kept
 
 
 def run_bands(
@@ -92,5 +103,5 @@ def run_bands(
             yield backend.download(kept, dtype)
         else:
             streams[stage.output].append(item.start, item.stop, kept)
-        for name, row in still_needed(chain, ready).items():
+        for name, row in still_needed(chain, ready, height).items():
             streams[name].drop_before(row)

@@ -105,6 +105,9 @@ class Bands:
     def crop(self, rows: Tensor, start: int, stop: int) -> Tensor:
         return rows[start:stop]
 
+    def copy(self, rows: Tensor) -> Tensor:
+        return rows.clone()
+
     def compute(self, stage: Stage, step: Step, main: Tensor, sides: list[Tensor]) -> Tensor:
         x, others = _picture(main), [_picture(side) for side in sides]
         match stage.role:
