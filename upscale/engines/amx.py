@@ -16,7 +16,7 @@ from upscale.checkpoint import Checkpoint
 from upscale.engines import Progress, amx_library
 from upscale.engines.amx_network import Call, Compact, Rrdb, picture_rows
 from upscale.engines.amx_program import Program
-from upscale.engines.amx_rows import Features, Store, copied, joined
+from upscale.engines.amx_rows import Store, copied, joined
 from upscale.engines.run import run_bands
 from upscale.errors import EngineError, NotFiniteError, OutOfMemoryError
 from upscale.image import Array, Floats, from_float, is_deep

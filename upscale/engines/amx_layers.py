@@ -15,7 +15,7 @@ from upscale.image import Floats
 PICTURE_PARTS = 3
 """bf16 numbers that make a picture's value: of its 24 bits each holds 8."""
 
-_TILE = 16
+TILE = 16
 _ALIGNED = 64
 
 Taps = Sequence[tuple[int, int]]
@@ -80,7 +80,7 @@ def layer(
     taps: Taps = SQUARE,
 ) -> Layer:
     """`kernel` (outputs, inputs, *taps); `slopes` of what is negative; `scale` of what is added to sums."""
-    outputs, tiles = kernel.shape[0], -(-kernel.shape[0] // _TILE)
+    outputs, tiles = kernel.shape[0], -(-kernel.shape[0] // TILE)
     packed = _packed(kernel.reshape(*kernel.shape[:2], -1), parts, tiles)
     values = [_padded(bias, tiles, 0), _padded(np.broadcast_to(np.float32(slopes), outputs), tiles, 1)]
     operation = Operation(
@@ -126,11 +126,11 @@ def _halved(kernel: Floats, phase: int, axis: int) -> Floats:
 def _packed(kernel: Floats, parts: Sequence[Chunk], tiles: int) -> npt.NDArray[np.uint16]:
     """(outputs, inputs, taps) → [tiles][chunks][taps][pairs of inputs][outputs][2], as bf16."""
     outputs, inputs, taps = kernel.shape
-    rounded = np.zeros((2, tiles * _TILE, inputs + 1, taps), np.uint16)  # the last input is for lanes without one
+    rounded = np.zeros((2, tiles * TILE, inputs + 1, taps), np.uint16)  # the last input is for lanes without one
     for part, values in enumerate(split(kernel, 2)):
         rounded[part, :outputs, :inputs] = values
     lanes = np.stack([rounded[chunk.part][:, list(chunk.channels)] for chunk in parts])
-    shaped = lanes.reshape(len(parts), tiles, _TILE, CHANNELS // 2, 2, taps).transpose(1, 0, 5, 3, 2, 4)
+    shaped = lanes.reshape(len(parts), tiles, TILE, CHANNELS // 2, 2, taps).transpose(1, 0, 5, 3, 2, 4)
     memory = np.empty(shaped.size + _ALIGNED, np.uint16)
     start = -memory.ctypes.data % _ALIGNED // memory.itemsize
     packed = memory[start : start + shaped.size]
@@ -139,7 +139,7 @@ def _packed(kernel: Floats, parts: Sequence[Chunk], tiles: int) -> npt.NDArray[n
 
 
 def _padded(values: npt.ArrayLike, tiles: int, rest: float) -> Floats:
-    found = np.full(tiles * _TILE, rest, np.float32)
+    found = np.full(tiles * TILE, rest, np.float32)
     given = np.asarray(values, np.float32).reshape(-1)
     found[: given.size] = given
     return found

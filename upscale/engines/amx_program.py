@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from upscale.engines.amx_layers import Layer
+from upscale.engines.amx_layers import TILE, Layer
 from upscale.engines.amx_library import Operation, cores, run
 from upscale.engines.amx_rows import Features, Store
 from upscale.image import Floats
@@ -73,8 +73,10 @@ class Program:
         operation = self._reading(layer, inputs, span)
         operation.floats, operation.row = result.ctypes.data, shuffle * result.strides[0] // result.itemsize
         operation.step = shuffle * result.shape[2]
-        operation.place, operation.channels = place.ctypes.data, len(place)
-        self._held += [result, place]
+        places = np.zeros(operation.tiles * TILE, np.int32)
+        places[: len(place)] = place
+        operation.place, operation.channels = places.ctypes.data, len(place)
+        self._held += [result, places]
 
     def chained(self, count: int) -> None:
         """The latest `count` operations, each of which reads what the one before gave, are run together."""
