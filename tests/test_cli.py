@@ -457,7 +457,7 @@ def test_wish_27_json_is_one_record_per_input_and_nothing_else(place: Path, call
     assert (first["output"], first["model"], first["scale"]) == ("a_x2.5.png", "tiny", 2.5)
     assert (first["input_size"], first["output_size"]) == ([17, 12], [42, 30])
     assert (first["device"], first["warnings"], first["error"]) == ("cpu", [], None)
-    assert first["engine"] in ("openvino", "torch")
+    assert first["engine"] in ("amx", "openvino", "torch")
     assert first["precision"] in ("fp32", "bf16")
     assert first["seconds"] > 0
     assert first["bands"] >= 1

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upscale.bands import MIN_ROWS, Plan, Step, bands_of, extra_compute, schedule
+from upscale.engines import amx_library
 from upscale.errors import UpscaleError
 from upscale.plans import Tile, bytes_needed, check_tile, fitting, ladder, passes
 from upscale.spec import ModelSpec
@@ -63,7 +64,7 @@ def test_ladder_goes_from_one_piece_to_smaller_and_smaller_bands(
 
 @by_spec
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("engine", ["openvino", "torch"])
+@pytest.mark.parametrize("engine", ["amx", "openvino", "torch"])
 @pytest.mark.parametrize("deep", [False, True])
 def test_no_rung_with_the_same_trunk_needs_more_than_the_one_before(
     spec: ModelSpec, size: tuple[int, int], engine: str, deep: bool
@@ -77,16 +78,16 @@ def test_no_rung_with_the_same_trunk_needs_more_than_the_one_before(
 
 
 @by_spec
-@pytest.mark.parametrize("engine", ["openvino", "torch"])
+@pytest.mark.parametrize("engine", ["amx", "openvino", "torch"])
 def test_bands_need_far_less_of_a_large_picture_than_one_piece(spec: ModelSpec, engine: str) -> None:
     plans = ladder(spec, 4000, 6000, "auto")
     needs = [bytes_needed(spec, 4000, 6000, plan, 2, engine=engine, device="cpu", deep=False) for plan in plans]
-    assert needs[-1] < 0.15 * needs[0]
+    assert needs[-1] < 0.2 * needs[0]  # 0.15 while one piece still kept what nobody read any more
     assert min(needs) == needs[-1]
 
 
 @by_spec
-@pytest.mark.parametrize("engine", ["openvino", "torch"])
+@pytest.mark.parametrize("engine", ["amx", "openvino", "torch"])
 def test_bands_of_a_taller_picture_need_no_more(spec: ModelSpec, engine: str) -> None:
     """Only what is cut off at the bottom of a low picture makes it cheaper."""
     needs = [
@@ -98,7 +99,7 @@ def test_bands_of_a_taller_picture_need_no_more(spec: ModelSpec, engine: str) ->
 
 def test_low_precision_never_needs_more_and_deep_results_never_less() -> None:
     for spec in OURS:
-        for engine in ("openvino", "torch"):
+        for engine in ("amx", "openvino", "torch"):
             need = {
                 (value, deep): bytes_needed(
                     spec, 512, 512, Plan(512, 32), value, engine=engine, device="cpu", deep=deep
@@ -252,8 +253,10 @@ HEAP = 64 << 20
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss and /proc as on Linux")
-@pytest.mark.parametrize("engine", ["openvino", "torch"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    ("engine", "precision"),
+    [(engine, precision) for engine in ("openvino", "torch") for precision in ("fp32", "bf16")] + [("amx", "bf16")],
+)
 @pytest.mark.parametrize(
     ("model", "side", "rows", "tail"),
     [("x4plus-anime", 384, 384, 32), ("x4plus-anime", 384, 64, 8), ("animevideov3", 768, 768, 32),
@@ -264,6 +267,8 @@ def test_bytes_needed_are_what_a_run_takes(
 ) -> None:
     from upscale.zoo import load
 
+    if engine == "amx" and not amx_library.usable():
+        pytest.skip("no AMX here")
     run = [sys.executable, "-c", MEASURED, model, engine, precision, str(side), str(rows), str(tail), "uint8"]
     done = subprocess.run(run, cwd=REPOSITORY, env=dict(os.environ), capture_output=True, text=True, check=True)
     value_bytes = 4 if precision == "fp32" else 2

@@ -30,11 +30,11 @@ _WINDOWS = (256, 128, 64)
 _FOREIGN_VALUES = 500
 """Values alive per output pixel of a foreign network: a guess on the safe side, transformers being the worst."""
 
-_TRUNK_BYTES = {"amx": 4, "openvino": 46, "torch": 18}
+_TRUNK_BYTES = {"amx": 4, "openvino": 22, "torch": 5}
 """Bytes alive for each feature pixel and channel of a unit's widest input, on a CPU in any precision. Measured:
-OpenVINO holds several graphs with fp32 sums between their layers, torch unrolls a convolution's input."""
+OpenVINO holds several graphs with fp32 sums between their layers."""
 
-_RRDB_BYTES = {True: 16, False: 26}
+_RRDB_BYTES = {True: 14, False: 26}
 """The same for OpenVINO and an RRDBNet: for whole residual blocks, and for single dense blocks, of which two graphs are
 alive, with and without the sum around three of them."""
 
@@ -48,7 +48,7 @@ _MARGIN = 1.25
 _ALWAYS = 160 << 20
 """Compiled graphs, and what a heap keeps for itself."""
 
-_HEIGHTS = 50 << 20
+_HEIGHTS = 60 << 20
 """The graphs of an RRDBNet's units for one more height of a band: OpenVINO compiles for each, until they are all alike."""
 
 
