@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from upscale.engines.machine import processor_name
+from upscale.engines.machine import has_amx, processor_name
 from upscale.image import Floats, to_float
 from upscale.media.reading.decode import open_file
 
@@ -59,6 +59,11 @@ def alternate(ways: dict[str, Callable[[], Any]], repeats: int) -> dict[str, lis
 
 def median(values: list[float]) -> float:
     return statistics.median(values)
+
+
+def kind(device: str) -> str:
+    """How results of a device are named: processors with AMX are another world, so theirs stand beside the others'."""
+    return f"{device}-amx" if device in ("auto", "cpu") and has_amx() else device
 
 
 def save(name: str, rows: list[dict[str, Any]], **facts: Any) -> None:

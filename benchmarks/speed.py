@@ -24,10 +24,11 @@ from typing import Any
 
 import numpy as np
 from bars import bars
-from common import PICTURE, RESULTS, median, picture, psnr, save, table
+from common import PICTURE, RESULTS, kind, median, picture, psnr, save, table
 
 from upscale import zoo
 from upscale.checkpoint import Checkpoint, write_pth, write_safetensors
+from upscale.engines.machine import has_amx
 from upscale.image import from_float
 from upscale.ncnn_write import ncnn_files
 from upscale.onnx_file import onnx_bytes
@@ -78,6 +79,8 @@ def ways(options: argparse.Namespace) -> list[Way]:
     ours = partial(Way, script="ours.py")
     for precision in ("fp32", "auto"):
         found.append(ours(f"upscale, {precision}", precision, wishes=("auto", precision, str(options.rows))))
+    if options.device == "cpu" and has_amx():
+        found.append(ours("upscale, openvino bf16", half, wishes=("openvino", half, str(options.rows))))
     for engine in ("torch", "triton") if options.device != "cpu" else ():
         found.append(ours(f"upscale, {engine} {half}", half, wishes=(engine, half, str(options.rows))))
     return [way for way in found if not options.only or any(part in way.name for part in options.only)]
@@ -99,7 +102,7 @@ def main() -> None:
     for way in found:
         if way.failure:
             print(f"left out: {way.name}: {way.failure}")
-    name = f"speed-{options.model}-{width}x{height}-{options.device}"
+    name = f"speed-{options.model}-{width}x{height}-{kind(options.device)}"
     facts = {"model": options.model, "size": f"{width}x{height}", "limits_tflops": limits}
     left_out = {way.name: way.failure for way in found if way.failure}
     save(name, rows, **facts, ways=[_said(way) for way in found if not way.failure], left_out=left_out)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from common import PICTURE, alternate, median, picture, save, table
+from common import PICTURE, alternate, kind, median, picture, save, table
 
 SIDE = 128
 
@@ -35,7 +35,7 @@ def main() -> None:
         for name, each in seconds.items()
     ]
     print(table(rows))
-    save(f"start-{options.device}", rows)
+    save(f"start-{kind(options.device)}", rows)
 
 
 if __name__ == "__main__":

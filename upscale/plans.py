@@ -30,7 +30,7 @@ _WINDOWS = (256, 128, 64)
 _FOREIGN_VALUES = 500
 """Values alive per output pixel of a foreign network: a guess on the safe side, transformers being the worst."""
 
-_TRUNK_BYTES = {"amx": 4, "openvino": 22, "torch": 4}
+_TRUNK_BYTES = {"amx": 4, "openvino": 22, "torch": 3}
 """Bytes alive for each feature pixel and channel of a unit's widest input, on a CPU in any precision. Measured:
 OpenVINO holds several graphs with fp32 sums between their layers."""
 

@@ -126,15 +126,16 @@ def _halved(kernel: Floats, phase: int, axis: int) -> Floats:
 def _packed(kernel: Floats, parts: Sequence[Chunk], tiles: int) -> npt.NDArray[np.uint16]:
     """(outputs, inputs, taps) → [tiles][chunks][taps][pairs of inputs][outputs][2], as bf16."""
     outputs, inputs, taps = kernel.shape
-    rounded = np.zeros((2, tiles * TILE, inputs + 1, taps), np.uint16)  # the last input is for lanes without one
-    for part, values in enumerate(split(kernel, 2)):
-        rounded[part, :outputs, :inputs] = values
-    lanes = np.stack([rounded[chunk.part][:, list(chunk.channels)] for chunk in parts])
-    shaped = lanes.reshape(len(parts), tiles, TILE, CHANNELS // 2, 2, taps).transpose(1, 0, 5, 3, 2, 4)
+    count = 1 + max(chunk.part for chunk in parts)
+    rounded = np.zeros((count, inputs + 1, tiles * TILE, taps), np.uint16)  # the last input is for lanes without one
+    for part, values in enumerate(split(kernel, count)):
+        rounded[part, :inputs, :outputs] = values.transpose(1, 0, 2)
+    lanes = np.stack([rounded[chunk.part][list(chunk.channels)] for chunk in parts])
+    shaped = lanes.reshape(len(parts), CHANNELS // 2, 2, tiles, TILE, taps).transpose(3, 0, 5, 1, 4, 2)
     memory = np.empty(shaped.size + _ALIGNED, np.uint16)
     start = -memory.ctypes.data % _ALIGNED // memory.itemsize
     packed = memory[start : start + shaped.size]
-    packed[...] = shaped.reshape(-1)
+    packed.reshape(shaped.shape)[...] = shaped
     return packed
 
 
