@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import PICTURE, picture, save, table
+from common import PICTURE, kind, picture, save, table
 
 from upscale import zoo
 from upscale.bands import Plan, extra_compute
+from upscale.engines import amx_library
 from upscale.engines.choose import open_engine
 from upscale.stages import stages
 
@@ -25,7 +26,8 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=320)
     parser.add_argument("--height", type=int, default=481)
     parser.add_argument("--models", nargs="+", default=["x4plus", "animevideov3"])
-    parser.add_argument("--engines", nargs="+", default=["openvino bf16", "openvino fp32", "torch bf16", "torch fp32"])
+    engines = ["openvino bf16", "openvino fp32", "torch bf16", "torch fp32"]
+    parser.add_argument("--engines", nargs="+", default=["amx bf16"] * amx_library.usable() + engines)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--one", nargs=5, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -38,7 +40,7 @@ def main() -> None:
             rows += _compare(model, engine, options)
     print(f"{options.width}×{options.height}")
     print(table(rows))
-    save(f"exactness-{options.device}", rows, size=f"{options.width}x{options.height}")
+    save(f"exactness-{kind(options.device)}", rows, size=f"{options.width}x{options.height}")
 
 
 def _compare(model: str, engine: str, options: argparse.Namespace) -> list[dict[str, Any]]:

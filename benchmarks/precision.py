@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import off_by_more_than_one, picture, psnr, save, table
+from common import kind, off_by_more_than_one, picture, psnr, save, table
 
 from upscale import zoo
 from upscale.bands import Plan
 from upscale.checkpoint import Checkpoint
-from upscale.engines import Engine, graph, silent
+from upscale.engines import Engine, amx_library, graph, silent
 from upscale.engines.choose import open_engine
 from upscale.engines.openvino import OpenVinoEngine
 from upscale.image import Array, Floats
@@ -41,7 +41,7 @@ def main() -> None:
     rows = [{"engine": name, **_figures(way, pictures, references)} for name, way in ways.items()]
     print(f"{options.model}, {len(pictures)} pictures of {options.folder}")
     print(table(rows))
-    save(f"precision-{options.model}-{options.device}", rows, pictures=len(pictures))
+    save(f"precision-{options.model}-{kind(options.device)}", rows, pictures=len(pictures))
 
 
 def _cpu(checkpoint: Checkpoint) -> tuple[Way, dict[str, Way]]:
@@ -51,6 +51,9 @@ def _cpu(checkpoint: Checkpoint) -> tuple[Way, dict[str, Way]]:
         "openvino bf16, deeper result": _way(open_engine(checkpoint, "openvino", "cpu", "bf16")),
         "torch bf16, deeper result": _way(open_engine(checkpoint, "torch", "cpu", "bf16")),
     }
+    if amx_library.computes(checkpoint.spec):
+        amx = open_engine(checkpoint, "amx", "cpu", "bf16")
+        ways |= {"amx, 8-bit result": _way(amx, np.float16), "amx, deeper result": _way(amx)}
     if checkpoint.spec.arch == "rrdb":
         ways["openvino by hand in bf16"] = lambda pixels: _by_hand(checkpoint, pixels, "bf16")()
     return ways["fp32"], ways
