@@ -190,17 +190,29 @@ def test_a_doubling_is_a_convolution_of_repeated_pixels(size: tuple[int, int]) -
 
 @pytest.mark.usefixtures("tiles")
 @pytest.mark.parametrize("channels", [3, 12, 27])
-def test_floats_are_put_where_the_pixel_shuffle_wants_them(channels: int) -> None:
+def test_pixels_are_put_where_the_pixel_shuffle_wants_them(channels: int) -> None:
     x, kernel, bias = drawn(4, 18, 32), drawn(channels, 32, 3, 3) / 17, drawn(channels)
     given, program, result = features(x), Program(), np.full((4, 18, channels), np.nan, np.float32)
     place = np.arange(channels)[::-1].astype(np.int32)
     made = layer(kernel, bias, chunks(0, range(32)))
     operation = program.operations
-    program.to_floats(made, [given], result, (0, 4), place, 1)
+    program.to_pixels(made, [given], result, (0, 4), place, 1)
     operation[0].step = channels
     program.run()
     wanted = convolved(rounded(x), rounded(kernel), bias)[..., ::-1]
     np.testing.assert_allclose(result, wanted, atol=1e-4)
+
+
+@pytest.mark.usefixtures("tiles")
+@pytest.mark.parametrize("spec", [RRDB, COMPACT, ModelSpec("three", "compact", 3, 8, blocks=1)], ids=lambda s: s.name)
+def test_bytes_are_the_floats_clipped_and_rounded(random_checkpoint: MakeCheckpoint, spec: ModelSpec) -> None:
+    engine = AmxEngine(in_range(random_checkpoint(spec, 5)))
+    picture = 1.6 * np.random.default_rng(0).random((7, 19, 3), dtype=np.float32) - 0.3
+    floats, found = (
+        np.concatenate(list(engine.run(iter([picture]), 19, 7, Plan(7, 4), dtype))) for dtype in (np.float16, np.uint8)
+    )
+    np.testing.assert_array_equal(found, np.rint(floats.astype(np.float32) * np.float32(255)))
+    assert len(np.unique(found)) > 20
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3])

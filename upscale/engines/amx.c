@@ -18,6 +18,7 @@
 
 #define _GNU_SOURCE
 #include <immintrin.h>
+#include <math.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -41,7 +42,7 @@ enum { STRIP = 128, BAND = 48, LOW_BAND = 12 };
 
 typedef const char *const *Rows; /* the address of pixel 0 of each row */
 
-/* One convolution. Strides are bytes, but for `floats`. Row and column (y, x) count in the result before enlargement. */
+/* One convolution. Strides are bytes, but for `pixels`. Row and column (y, x) count in the result before enlargement. */
 typedef struct {
   Rows in[CHUNKS];       /* rows of each chunk of 32 channels */
   int64_t in_at[CHUNKS]; /* where in a row its plane begins */
@@ -54,10 +55,12 @@ typedef struct {
   int32_t up, up_y, up_x;    /* the result's pixel (y, x) is written at (up * y + up_y, up * x + up_x) */
   Rows out;                  /* bf16 rows, or NULL */
   int64_t plane, low;        /* from plane to plane, of `out` and `sums`; from a plane to what its rounding left over, or 0 */
-  float *floats;             /* fp32 results instead: channel c of (top + y, x) at floats[y * row + x * step + place[c]] */
+  void *pixels; /* finished pixels instead: channel c of (top + y, x) at pixels[y * row + x * step + place[c]] */
   int64_t row, step;
   const int32_t *place; /* [16 * tiles] */
   int32_t channels;     /* that are real */
+  int32_t bytes;        /* whether pixels are 0 to 255 instead of floats; then `broken` becomes 1 where a result is not finite */
+  atomic_int *broken;
   int32_t chain;        /* how many operations from this one on read what the one before gave, and are run together */
 } Op;
 
@@ -110,14 +113,26 @@ INLINE void to_rows(const Op *o, int n, long y, long x, long count, const float 
   }
 }
 
-static void to_floats(const Op *o, int n, long y, long x, long count, const float *sums) {
+static void to_pixels(const Op *o, int n, long y, long x, long count, const float *sums) {
   __m512 bias = _mm512_loadu_ps(o->bias + 16 * n), slopes = _mm512_loadu_ps(o->slopes + 16 * n);
-  __m512i place = _mm512_loadu_si512(o->place + 16 * n);
-  int left = o->channels - 16 * n;
-  __mmask16 real = left < 16 ? (1u << left) - 1 : 0xffff;
-  float *out = o->floats + (y - o->top) * o->row + x * o->step;
-  for (long i = 0; i < count; i++, sums += 16, out += o->step)
-    _mm512_mask_i32scatter_ps(out, real, place, activated(sums, bias, slopes), 4);
+  __m512 none = _mm512_setzero_ps(), full = _mm512_set1_ps(1), levels = _mm512_set1_ps(255), endless = _mm512_set1_ps(INFINITY);
+  int left = o->channels - 16 * n < 16 ? o->channels - 16 * n : 16;
+  __mmask16 real = (1u << left) - 1, wrong = 0;
+  const int32_t *place = o->place + 16 * n;
+  long at = (y - o->top) * o->row + x * o->step;
+  for (long i = 0; i < count; i++, sums += 16, at += o->step) {
+    __m512 v = activated(sums, bias, slopes);
+    if (!o->bytes) {
+      _mm512_mask_i32scatter_ps((float *)o->pixels + at, real, _mm512_loadu_si512(place), v, 4);
+      continue;
+    }
+    wrong |= _mm512_mask_cmp_ps_mask(real, _mm512_abs_ps(v), endless, _CMP_NLT_UQ);
+    v = _mm512_mul_ps(_mm512_min_ps(_mm512_max_ps(v, none), full), levels);
+    uint8_t rounded[16], *out = (uint8_t *)o->pixels + at;
+    _mm_storeu_si128((void *)rounded, _mm512_cvtusepi32_epi8(_mm512_cvtps_epi32(v)));
+    for (int c = 0; c < left; c++) out[place[c]] = rounded[c];
+  }
+  if (wrong) atomic_store(o->broken, 1);
 }
 
 /* Lines that will be written soon, into the cache. */
@@ -130,7 +145,7 @@ static void finish(const Pending *p, int m) {
   const Op *o = p->op;
   const float *sums = p->sums[p->at ^ 1] + 256 * m;
   long y = p->y[m], x = p->x[m], count = p->end - x < 16 ? p->end - x : 16;
-  if (o->floats) to_floats(o, p->n, y, x, count, sums);
+  if (o->pixels) to_pixels(o, p->n, y, x, count, sums);
   else if (o->sums[1]) to_rows(o, p->n, y, x, count, sums, 2, 1);
   else if (o->sums[0]) to_rows(o, p->n, y, x, count, sums, 1, 1);
   else if (o->low) to_rows(o, p->n, y, x, count, sums, 0, 1);

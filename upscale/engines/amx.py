@@ -24,7 +24,7 @@ from upscale.rows import unshuffled
 from upscale.stages import Stage, stages
 
 _Band = Any
-"""Features; floats where they come from the tail."""
+"""Features; pixels where they come from the tail."""
 
 VERSION = "1"
 """Of what is computed: a probe's verdict holds for one."""
@@ -62,7 +62,7 @@ class AmxEngine:
             raise ValueError(f"{self.spec.name} needs sides that are multiples of {factor}, not {width}×{height}")
         width, height = width // factor, height // factor
         chain = stages(self.spec, blocks=int(plan.rows >= height))
-        backend = _Bands(self._network, self._stores_of(width), width, height, is_deep(dtype))
+        backend = _Bands(self._network, self._stores_of(width), width, height, np.dtype(dtype))
         try:
             yield from run_bands(backend, chain, height, plan, unshuffled(rows, factor), dtype, progress)
         except MemoryError as error:
@@ -86,7 +86,7 @@ class _Bands:
     stores: "dict[tuple[str, int, int], Store]"
     width: int
     height: int
-    deep: bool
+    dtype: np.dtype[Any]
 
     def upload(self, rows: Floats) -> _Band:
         return picture_rows(rows, self._store)
@@ -101,7 +101,8 @@ class _Bands:
         return copied(rows)
 
     def compute(self, stage: Stage, step: Step, main: _Band, sides: list[_Band]) -> _Band:
-        call, program = Call(stage, step, self.width, self.height, self._store, self.deep), Program()
+        deep, rounded, program = is_deep(self.dtype), self.dtype == np.uint8, Program()
+        call = Call(stage, step, self.width, self.height, self._store, deep, rounded)
         match stage.role:
             case "head":
                 result = self.network.head(program, call, main)
@@ -110,13 +111,20 @@ class _Bands:
             case "tail":
                 result = self.network.tail(program, call, main, sides)
         program.run()
+        if program.broken:
+            raise self._not_finite()
         return result
 
     def download(self, rows: _Band, dtype: npt.DTypeLike) -> Array:
         """Finished rows, clipped and rounded. Raises NotFiniteError."""
+        if rows.dtype == np.uint8:
+            return rows
         if not np.isfinite(rows).all():
-            raise NotFiniteError(f"{self.network.spec.name}: the network returned NaN or infinity in bf16")
+            raise self._not_finite()
         return from_float(rows, np.float32 if np.dtype(dtype) == np.float16 else dtype)
+
+    def _not_finite(self) -> NotFiniteError:
+        return NotFiniteError(f"{self.network.spec.name}: the network returned NaN or infinity in bf16")
 
     def _store(self, role: str, planes: int, width: int) -> Store:
         key = role, planes, width

@@ -44,11 +44,13 @@ class Operation(ctypes.Structure):
         ("out", ctypes.c_void_p),
         ("plane", ctypes.c_int64),
         ("low", ctypes.c_int64),
-        ("floats", ctypes.c_void_p),
+        ("pixels", ctypes.c_void_p),
         ("row", ctypes.c_int64),
         ("step", ctypes.c_int64),
         ("place", ctypes.c_void_p),
         ("channels", ctypes.c_int32),
+        ("bytes", ctypes.c_int32),
+        ("broken", ctypes.c_void_p),
         ("chain", ctypes.c_int32),
     )
 

@@ -20,7 +20,7 @@ from upscale.engines.amx_layers import (
 )
 from upscale.engines.amx_program import Program, Range, Rows, Stores
 from upscale.engines.amx_rows import CHANNELS, Features, planes_for, split
-from upscale.image import Floats
+from upscale.image import Array, Floats
 from upscale.stages import UNITS_PER_BLOCK, Stage, hidden_convolutions
 
 RESIDUAL = 0.2
@@ -36,7 +36,7 @@ GROWING = 4
 @dataclass(frozen=True, slots=True)
 class Call:
     """What a stage shall compute: a step of a picture of `height` feature rows and `width` columns, in memory of `stores`.
-    `deep`: for a result of more than 8 bits."""
+    `deep`: for a result of more than 8 bits; `rounded`: for one of uint8."""
 
     stage: Stage
     step: Step
@@ -44,6 +44,7 @@ class Call:
     height: int
     stores: Stores
     deep: bool
+    rounded: bool
 
     def taken(self, role: str, planes: int, rows: Range, scale: int = 1) -> Rows:
         """New rows, of a picture `scale` times as large."""
@@ -122,7 +123,7 @@ class Rrdb:
         begin = call.step.main[0]
         return result.features[span[0] - begin : span[1] - begin]
 
-    def tail(self, program: Program, call: Call, main: Features, sides: Sequence[Features]) -> Floats:
+    def tail(self, program: Program, call: Call, main: Features, sides: Sequence[Features]) -> Array:
         body, *doublings, fine, last = self._tail(call.deep)
         size, steps = 2 ** len(doublings), list[Range]()
         rows = call.step.computed[0] * size, call.step.computed[1] * size
@@ -217,7 +218,7 @@ class Compact:
             x = out
         return x.features
 
-    def tail(self, program: Program, call: Call, main: Features, sides: Sequence[Features]) -> Floats:
+    def tail(self, program: Program, call: Call, main: Features, sides: Sequence[Features]) -> Array:
         x = call.given("features", self._planes, main, call.step.main[0])
         picture = self._picture(call, sides[0], call.step.sides[0][0])
         return finished(program, call, self._last, [x, picture], call.step.computed, 1, self.spec.scale)
@@ -246,9 +247,10 @@ class Compact:
 
 def finished(
     program: Program, call: Call, last: Layer, inputs: list[Rows], rows: Range, size: int, shuffle: int = 1
-) -> Floats:
-    """The picture's last convolution, at `size` times the features' size, and its pixel-shuffle: (rows, width, 3) fp32."""
+) -> Array:
+    """The picture's last convolution, at `size` times the features' size, and its pixel-shuffle: (rows, width, 3)."""
     width = call.width * size
-    result = np.empty(((rows[1] - rows[0]) * shuffle, width * shuffle, 3), np.float32)
-    program.to_floats(last, inputs, result, rows, place_of(last.outputs, shuffle, width), shuffle)
+    shape = (rows[1] - rows[0]) * shuffle, width * shuffle, 3
+    result: Array = np.empty(shape, np.uint8 if call.rounded else np.float32)
+    program.to_pixels(last, inputs, result, rows, place_of(last.outputs, shuffle, width), shuffle)
     return result

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from upscale.engines.amx_layers import TILE, Layer
 from upscale.engines.amx_library import Operation, cores, run
 from upscale.engines.amx_rows import Features, Store
-from upscale.image import Floats
+from upscale.image import Array
 
 _AT_ONCE = 1 << 36
 """Multiply-adds after which Ctrl-C is looked for: some 40 ms on two cores."""
@@ -39,6 +39,7 @@ class Program:
 
     operations: list[Operation] = field(default_factory=list[Operation])
     _held: list[Any] = field(default_factory=list[Any])
+    _broken: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(1, np.int32))
     _tables: dict[tuple[int, int], int] = field(default_factory=dict[tuple[int, int], int])
 
     def to_rows(
@@ -60,22 +61,24 @@ class Program:
         for k, one in enumerate(sums):
             operation.sums[k] = self._table(one)
 
-    def to_floats(
+    def to_pixels(
         self,
         layer: Layer,
         inputs: Sequence[Rows],
-        result: Floats,
+        result: Array,
         span: Range,
         place: npt.NDArray[np.int32],
         shuffle: int,
     ) -> None:
-        """Rows `span` as fp32, each pixel as `shuffle`² ones; channel c is put `place[c]` values behind the first of them."""
+        """Rows `span`, each pixel as `shuffle`² ones; channel c is put `place[c]` values behind the first of them. uint8
+        results are clipped and rounded, float32 ones neither."""
         operation = self._reading(layer, inputs, span)
-        operation.floats, operation.row = result.ctypes.data, shuffle * result.strides[0] // result.itemsize
+        operation.pixels, operation.row = result.ctypes.data, shuffle * result.strides[0] // result.itemsize
         operation.step = shuffle * result.shape[2]
         places = np.zeros(operation.tiles * TILE, np.int32)
         places[: len(place)] = place
         operation.place, operation.channels = places.ctypes.data, len(place)
+        operation.bytes, operation.broken = int(result.dtype == np.uint8), self._broken.ctypes.data
         self._held += [result, places]
 
     def chained(self, count: int) -> None:
@@ -83,6 +86,11 @@ class Program:
         for operation in self.operations[-count:]:
             operation.chain = 0
         self.operations[-count].chain = count
+
+    @property
+    def broken(self) -> bool:
+        """Whether a uint8 result was not finite before it was rounded."""
+        return bool(self._broken[0])
 
     def run(self) -> None:
         """Raises MemoryError; between chains KeyboardInterrupt."""
