@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from upscale.bands import Plan
@@ -20,7 +21,7 @@ from upscale.engines import amx_library, amx_program, amx_rows
 from upscale.engines.amx import AmxEngine
 from upscale.engines.amx_layers import chunks, doubling, exact, layer
 from upscale.engines.amx_program import Program, Rows
-from upscale.engines.amx_rows import Store, bf16, split
+from upscale.engines.amx_rows import Store, bf16, split, thirds
 from upscale.engines.choose import Wish, choose, open_engine
 from upscale.engines.machine import _has_flag  # pyright: ignore[reportPrivateUsage]
 from upscale.engines.reference import ReferenceEngine
@@ -215,12 +216,24 @@ def test_bytes_are_the_floats_clipped_and_rounded(random_checkpoint: MakeCheckpo
     assert len(np.unique(found)) > 20
 
 
-@pytest.mark.parametrize("parts", [1, 2, 3])
-def test_a_value_is_the_sum_of_its_parts(parts: int) -> None:
-    given = np.array([0.0, -0.0, 1.0, 1 / 255, 254 / 255, -3.14159, 1e-30, 3e38, 65504.0], np.float32)
-    found = sum((part.astype(np.uint32) << 16).view(np.float32).astype(np.float64) for part in split(given, parts))
-    np.testing.assert_allclose(found, given, rtol=2.0 ** (-8 * parts))
-    assert np.isnan((bf16(np.array([np.nan], np.float32)).astype(np.uint32) << 16).view(np.float32)).all()
+SOME = np.array([0.0, -0.0, 1.0, 1 / 255, 254 / 255, -3.14159, 1e-20, 3e38, 65504.0], np.float32)
+
+
+def total(parts: list[npt.NDArray[np.uint16]]) -> npt.NDArray[np.float64]:
+    return sum((part.astype(np.uint32) << 16).view(np.float32).astype(np.float64) for part in parts)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_value_is_nearly_the_sum_of_its_parts(parts: int) -> None:
+    np.testing.assert_allclose(total(split(SOME, parts)), SOME, rtol=2.0 ** (-8 * parts))
+    assert np.isnan(total([bf16(np.array([np.nan], np.float32))])).all()
+
+
+def test_a_pictures_value_is_exactly_the_sum_of_its_thirds() -> None:
+    np.testing.assert_array_equal(total(thirds(SOME)), SOME)
+    levels = np.arange(65536, dtype=np.float32) / 65535
+    np.testing.assert_array_equal(total(thirds(levels)), levels)
+    assert np.isnan(total(thirds(np.array([np.nan], np.float32)))).all()
 
 
 # ---------------------------------------------------------------- networks

@@ -19,7 +19,7 @@ from upscale.engines.amx_layers import (
     of_picture,
 )
 from upscale.engines.amx_program import Program, Range, Rows, Stores
-from upscale.engines.amx_rows import CHANNELS, Features, planes_for, split
+from upscale.engines.amx_rows import CHANNELS, Features, planes_for, thirds
 from upscale.image import Array, Floats
 from upscale.stages import UNITS_PER_BLOCK, Stage, hidden_convolutions
 
@@ -70,10 +70,10 @@ def picture_rows(pixels: Floats, stores: Stores) -> Features:
     store = stores("picture", planes_for(PICTURE_PARTS * channels), width)
     features = store.take(height)
     view = store.view(features)
-    for part, values in enumerate(split(pixels, PICTURE_PARTS)):
-        for channel in range(channels):
-            plane, lane = divmod(part * channels + channel, CHANNELS)
-            view[:, plane, 1 : width + 1, lane] = values[..., channel]
+    lanes = np.concatenate(thirds(pixels), axis=2)
+    for plane in range(planes_for(lanes.shape[2])):
+        some = lanes[:, :, plane * CHANNELS : (plane + 1) * CHANNELS]
+        view[:, plane, 1 : width + 1, : some.shape[2]] = some
     return features
 
 

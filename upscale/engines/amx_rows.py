@@ -113,9 +113,18 @@ def bf16(values: Floats) -> npt.NDArray[np.uint16]:
 
 
 def split(values: Floats, parts: int) -> list[npt.NDArray[np.uint16]]:
-    """Values as the sum of so many bf16 ones: two hold 16 bits of their 24, three all."""
+    """Values as the sum of so many bf16 ones, each the nearest to what is left: two hold 16 bits of their 24."""
     found: list[npt.NDArray[np.uint16]] = []
     for _ in range(parts):
         found.append(bf16(values))
         values = values - (found[-1].astype(np.uint32) << 16).view(np.float32)
+    return found
+
+
+def thirds(values: Floats) -> list[npt.NDArray[np.uint16]]:
+    """Values as the sum of three bf16 ones, which is exact: each holds 8 of the 24 bits. Cut off, which is quicker."""
+    values, found = np.ascontiguousarray(values, np.float32), list[npt.NDArray[np.uint16]]()
+    for _ in range(3):
+        found.append((values.view(np.uint32) >> 16).astype(np.uint16))
+        values = values - (values.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
     return found
