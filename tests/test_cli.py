@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from statistics import median
@@ -537,6 +537,27 @@ def test_row_35_options_hold_in_a_batch_as_for_one(
     assert call("in/1.png", "-o", "plain.png").code == 0
     same = Path("alone.png").read_bytes() == Path("plain.png").read_bytes()
     assert same == (options in [(), ("--tile", "16")]), "the option was heard"
+
+
+def test_ctrl_c_while_one_outcome_is_shown_loses_none_of_the_others() -> None:
+    shown: list[Any] = []
+
+    def found() -> Generator[Any]:
+        try:
+            yield "first"
+        except KeyboardInterrupt:
+            yield "finished meanwhile"
+            yield "this too"
+            raise
+
+    def show(outcome: Any) -> None:
+        if outcome == "first":
+            raise KeyboardInterrupt
+        shown.append(outcome)
+
+    with pytest.raises(KeyboardInterrupt):
+        cli._show_all(found(), show)
+    assert shown == ["finished meanwhile", "this too"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals as on POSIX systems")

@@ -381,7 +381,7 @@ def test_budget_follows_the_free_memory_from_picture_to_picture(
 ) -> None:
     enlarger = numpys(random_checkpoint(ModelSpec("x4plus", "rrdb", 4, 8, 4, 1), 0), with_engine)
     rows: list[int] = []
-    for free in (100 * GB, 1000 << 20, 800 << 20, 100 * GB):
+    for free in (100 * GB, 800 << 20, 640 << 20, 100 * GB):
         plenty(free)
         job = enlarger.job(4000, 3000, 4)
         rows.append(job.plans[0].rows)

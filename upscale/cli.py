@@ -21,7 +21,7 @@ from upscale.errors import OutputError, PictureError, UpscaleError
 from upscale.options import Command, Options, declared, options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from upscale.media.folder import Places, Task
     from upscale.media.isolated.decoder import Decoder
@@ -151,24 +151,40 @@ def _done(
     with Bars(len(found), quiet=options.quiet or not watched) as bars:
         for video, group in itertools.groupby(found, key=lambda task: task.video):
             work = works[video]
-            for outcome in (_films if video else _pictures)(list(group), work, bars):
+
+            def show(outcome: "Outcome", work: "Work" = work) -> None:
                 bars.finished(outcome.record)
                 with bars.aside():
                     console.outcome(outcome, told=work.enlarger.warnings)
                 outcomes.append(outcome)
+
+            _show_all((_films if video else _pictures)(list(group), work, bars), show)
     skipped = sum(outcome.record.status == "skipped" for outcome in outcomes)
     if skipped:
         console.say(f"{skipped} of {len(outcomes)} were finished already")
     return outcomes
 
 
-def _pictures(found: "list[Task]", work: "Work", bars: "Bars") -> "Iterator[Outcome]":
+def _show_all(found: "Generator[Outcome]", show: "Callable[[Outcome], None]") -> None:
+    """Each outcome as it comes. Ctrl-C may come while one is shown: then `found` hears of it and gives what is finished."""
+    try:
+        for outcome in found:
+            show(outcome)
+    except KeyboardInterrupt as interrupt:
+        with contextlib.suppress(KeyboardInterrupt, StopIteration):
+            show(found.throw(interrupt))
+            for outcome in found:
+                show(outcome)
+        raise
+
+
+def _pictures(found: "list[Task]", work: "Work", bars: "Bars") -> "Generator[Outcome]":
     from upscale.pipeline import run
 
     return run(found, work, bars.picture)
 
 
-def _films(found: "list[Task]", work: "Work", bars: "Bars") -> "Iterator[Outcome]":
+def _films(found: "list[Task]", work: "Work", bars: "Bars") -> "Generator[Outcome]":
     from upscale.film import run_film
 
     return (run_film(task, work, bars.film(task)) for task in found)

@@ -5,7 +5,7 @@ import tempfile
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -34,7 +34,7 @@ _SUSPICIOUS_SHIFT = 8.0
 """Mean correction in levels, past which the color fix may be hiding a fault."""
 
 
-def run(tasks: Sequence[Task], work: Work, progress: Callable[[Task], Progress | None]) -> Iterator[Outcome]:
+def run(tasks: Sequence[Task], work: Work, progress: Callable[[Task], Progress | None]) -> Generator[Outcome]:
     """Does the tasks in order and gives each one's outcome when its file is finished.
 
     While one picture is enlarged, the next is decoded and the ones before are encoded. Ctrl-C waits for a file that is
