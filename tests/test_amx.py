@@ -21,7 +21,8 @@ from upscale.engines import amx_library, amx_program, amx_rows
 from upscale.engines.amx import AmxEngine
 from upscale.engines.amx_layers import chunks, doubling, exact, layer
 from upscale.engines.amx_program import Program, Rows
-from upscale.engines.amx_rows import Store, bf16, split, thirds
+from upscale.engines.amx_rows import Store
+from upscale.engines.bf16 import bf16, split, thirds
 from upscale.engines.choose import Wish, choose, open_engine
 from upscale.engines.machine import _has_flag  # pyright: ignore[reportPrivateUsage]
 from upscale.engines.reference import ReferenceEngine

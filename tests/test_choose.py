@@ -23,14 +23,9 @@ def tiny(random_checkpoint: MakeCheckpoint) -> Checkpoint:
 
 
 @pytest.fixture(autouse=True)
-def amx(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
-    """Whether the machine of a test has AMX; no, where it does not say."""
-
-    def give(has: bool) -> None:
-        monkeypatch.setattr(amx_library, "usable", lambda: has)
-
-    give(False)
-    return give
+def no_amx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is taken where there is AMX is tested in test_amx.py."""
+    monkeypatch.setattr(amx_library, "usable", lambda: False)
 
 
 @pytest.fixture

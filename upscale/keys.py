@@ -14,6 +14,7 @@ from upscale.errors import ModelError
 from upscale.image import Floats
 from upscale.ncnn_file import Layer
 from upscale.spec import Activation, ModelSpec
+from upscale.stages import DENSE_RADIUS, UNITS_PER_BLOCK, hidden_convolutions
 
 Weights = dict[str, Floats]
 
@@ -25,6 +26,15 @@ _OUR_DENSE = "body.{}.rdb{}.conv{}.{}"
 
 class UnknownArchitectureError(ModelError):
     """The parameters belong to none of this repository's networks."""
+
+
+def unit_layers(spec: ModelSpec, unit: int) -> list[str]:
+    """Names of a unit's convolutions in order; of a dense block each but the last adds channels."""
+    if spec.arch == "compact":
+        return [f"body.{2 * k + 2}" for k in hidden_convolutions(spec, unit)]
+    return [
+        f"body.{unit // UNITS_PER_BLOCK}.rdb{unit % UNITS_PER_BLOCK + 1}.conv{k}" for k in range(1, DENSE_RADIUS + 1)
+    ]
 
 
 def canonical(arrays: Mapping[str, Floats], name: str) -> tuple[ModelSpec, Weights]:

@@ -12,11 +12,9 @@ from upscale import onnx_wire
 from upscale.doubling import REACH, kernel
 from upscale.image import Array
 from upscale.onnx_wire import Attribute
-from upscale.spec import ModelSpec
+from upscale.spec import COMPACT_SLOPE, RESIDUAL, SLOPE, ModelSpec
 
 INPUT, OUTPUT = "input", "output"
-SLOPE, COMPACT_SLOPE, RESIDUAL = 0.2, 0.1, 0.2
-"""Of ESRGAN's and SRVGGNetCompact's leaky ReLU, and the residual scaling of dense blocks; see nets/."""
 
 _NEAREST: dict[str, str] = {
     "mode": "nearest",

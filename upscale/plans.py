@@ -41,8 +41,9 @@ alive, with and without the sum around three of them."""
 _GPU_VALUES = 3
 """The same in values, on a GPU: a dense block's input, its concatenation, and the next one being made."""
 
-_TAIL_BYTES = {"amx": 3, "openvino": 6, "torch": 4}
-_AMX_DEEP_TAIL = 5
+_TAIL_BYTES = {"amx": (3, 5), "openvino": (6, 6), "torch": (4, 4)}
+"""For each value of a tail on a CPU; the second where more than 8 bits are wanted."""
+
 _STREAM_BYTES = 4
 _MARGIN = 1.25
 _ALWAYS = 160 << 20
@@ -95,10 +96,7 @@ def bytes_needed(
     on_cpu = _RRDB_BYTES[in_blocks] if spec.arch == "rrdb" and engine == "openvino" else _TRUNK_BYTES[engine]
     trunk = band * _widest(spec) * (_GPU_VALUES * value_bytes if on_gpu else on_cpu)
     streams = _kept_rows(spec, rows, plan, band, radius) * spec.features * _STREAM_BYTES
-    if on_gpu:
-        tail_bytes = 4 if deep else 2 + value_bytes // 2
-    else:
-        tail_bytes = _AMX_DEEP_TAIL if engine == "amx" and deep else _TAIL_BYTES[engine]
+    tail_bytes = (4 if deep else 2 + value_bytes // 2) if on_gpu else _TAIL_BYTES[engine][deep]
     tail = (min(rows, plan.tail_rows) + 2 * tail_margin(spec, spec.doublings) + 2) * _tail_values(spec) * tail_bytes
     heights = 0 if plan.rows >= rows or spec.arch != "rrdb" or engine != "openvino" else min(plan.rows // GRAIN, 8)
     return int(_MARGIN * columns * (trunk + streams + tail)) + _ALWAYS + heights * _HEIGHTS

@@ -10,6 +10,14 @@ Arch = Literal["rrdb", "compact", "foreign"]
 Activation = Literal["leakyrelu", "prelu", "relu"]
 Upsampling = Literal["nearest", "alias-free"]
 
+RESIDUAL = 0.2
+"""Residual scaling of ESRGAN's dense blocks, and of the blocks of three of them (Wang et al. 2018, section 3.1)."""
+
+SLOPE = 0.2
+"""Of an RRDBNet's leaky ReLUs, and below an SRVGGNetCompact's, as BasicSR has them."""
+
+COMPACT_SLOPE = 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
@@ -74,6 +82,13 @@ class ModelSpec:
         trunk = 2 + 15 * self.blocks
         plain = self.upsampling == "nearest" or self.doublings == 0
         return self.unshuffle * (trunk + (2 if plain else 4 + self.doublings))
+
+    def feature_size(self, width: int, height: int) -> tuple[int, int]:
+        """Columns and rows of a picture's features. Raises ValueError where a pixel-unshuffle would not come out even."""
+        factor = self.unshuffle
+        if width % factor or height % factor:
+            raise ValueError(f"{self.name} needs sides that are multiples of {factor}, not {width}×{height}")
+        return width // factor, height // factor
 
     def named(self, name: str, license_: str | None = None) -> "ModelSpec":
         return replace(self, name=name, license=license_ or self.license)

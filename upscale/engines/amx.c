@@ -215,7 +215,7 @@ static void band(const Op *o, long top, long bottom, Pending *p) {
   long n = o->chain, lag = HIGH + 1, width = o->width, strips = n > 1 ? (width + STRIP - 1) / STRIP : 1;
   for (long s = 0; s < strips; s++)
     for (long y = top - n + 1; y < bottom + n * lag; y += HIGH)
-      for (long k = 0, ran = 0; k < n; k++) {
+      for (long k = 0, ran = 1; k < n; k++) { /* the first one reads nothing of the others */
         long more = n - 1 - k, first = most(o[k].top, top - more), end = least(o[k].top + o[k].rows, bottom + more);
         long left = s ? width * s / strips / 16 * 16 - k : 0;
         long right = s < strips - 1 ? width * (s + 1) / strips / 16 * 16 - k : width;

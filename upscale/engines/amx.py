@@ -57,14 +57,11 @@ class AmxEngine:
         dtype: npt.DTypeLike,
         progress: Progress | None = None,
     ) -> Iterator[Array]:
-        factor = self.spec.unshuffle
-        if width % factor or height % factor:
-            raise ValueError(f"{self.spec.name} needs sides that are multiples of {factor}, not {width}×{height}")
-        width, height = width // factor, height // factor
+        width, height = self.spec.feature_size(width, height)
         chain = stages(self.spec, blocks=int(plan.rows >= height))
         backend = _Bands(self._network, self._stores_of(width), width, height, np.dtype(dtype))
         try:
-            yield from run_bands(backend, chain, height, plan, unshuffled(rows, factor), dtype, progress)
+            yield from run_bands(backend, chain, height, plan, unshuffled(rows, self.spec.unshuffle), dtype, progress)
         except MemoryError as error:
             raise OutOfMemoryError("out of memory") from error
 

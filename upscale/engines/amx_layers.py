@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from upscale.engines.amx_library import TAPS, Operation
-from upscale.engines.amx_rows import CHANNELS, planes_for, split
+from upscale.engines.amx_rows import CHANNELS, planes_for
+from upscale.engines.bf16 import Bits, split
 from upscale.image import Floats
 
 PICTURE_PARTS = 3
@@ -33,8 +34,8 @@ class Chunk(NamedTuple):
     part: int = 0
 
 
-def chunks(source: int, channels: range, plane: int = 0, part: int = 0) -> list[Chunk]:
-    """Consecutive channels of a kernel, 32 to a plane from `plane` on."""
+def chunks(source: int, channels: Sequence[int], plane: int = 0, part: int = 0) -> list[Chunk]:
+    """These channels of a kernel, 32 to a plane from `plane` on."""
     lanes = [*channels, *[-1] * (-len(channels) % CHANNELS)]
     return [
         Chunk(source, plane + k, tuple(lanes[k * CHANNELS : (k + 1) * CHANNELS]), part)
@@ -42,23 +43,19 @@ def chunks(source: int, channels: range, plane: int = 0, part: int = 0) -> list[
     ]
 
 
-def kernel_exact(source: int, channels: range) -> list[Chunk]:
+def kernel_exact(source: int, channels: Sequence[int]) -> list[Chunk]:
     """The same with a kernel nearly as exact as in fp32."""
     return [*chunks(source, channels), *chunks(source, channels, part=1)]
 
 
-def exact(source: int, channels: range) -> list[Chunk]:
+def exact(source: int, channels: Sequence[int]) -> list[Chunk]:
     """The same for features too, of which the planes behind theirs hold what rounding left over."""
     return [*kernel_exact(source, channels), *chunks(source, channels, plane=planes_for(len(channels)))]
 
 
-def of_picture(source: int, channels: range, part: int = 0) -> list[Chunk]:
+def of_picture(channels: range) -> list[int]:
     """A picture's channels, each as PICTURE_PARTS numbers whose sum it is: first all first ones, then all second ones, …"""
-    lanes = [*channels] * PICTURE_PARTS
-    lanes += [-1] * (-len(lanes) % CHANNELS)
-    return [
-        Chunk(source, k, tuple(lanes[k * CHANNELS : (k + 1) * CHANNELS]), part) for k in range(len(lanes) // CHANNELS)
-    ]
+    return [*channels] * PICTURE_PARTS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,7 +120,7 @@ def _halved(kernel: Floats, phase: int, axis: int) -> Floats:
     return np.moveaxis(np.stack(pair), 0, axis)
 
 
-def _packed(kernel: Floats, parts: Sequence[Chunk], tiles: int) -> npt.NDArray[np.uint16]:
+def _packed(kernel: Floats, parts: Sequence[Chunk], tiles: int) -> Bits:
     """(outputs, inputs, taps) → [tiles][chunks][taps][pairs of inputs][outputs][2], as bf16."""
     outputs, inputs, taps = kernel.shape
     count = 1 + max(chunk.part for chunk in parts)

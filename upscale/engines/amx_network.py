@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from upscale.bands import Step
 from upscale.checkpoint import Checkpoint
@@ -19,18 +21,17 @@ from upscale.engines.amx_layers import (
     of_picture,
 )
 from upscale.engines.amx_program import Program, Range, Rows, Stores
-from upscale.engines.amx_rows import CHANNELS, Features, planes_for, thirds
+from upscale.engines.amx_rows import CHANNELS, Features, planes_for
+from upscale.engines.bf16 import thirds
 from upscale.image import Array, Floats
-from upscale.stages import UNITS_PER_BLOCK, Stage, hidden_convolutions
+from upscale.keys import unit_layers
+from upscale.spec import COMPACT_SLOPE, RESIDUAL, SLOPE
+from upscale.stages import DENSE_RADIUS, UNITS_PER_BLOCK, Stage, hidden_convolutions
 
-RESIDUAL = 0.2
-"""Residual scaling of ESRGAN's dense blocks (Wang et al. 2018, section 3.1)."""
+_SLOPES = {"leakyrelu": COMPACT_SLOPE, "relu": 0.0}
 
-LEAKY = 0.2
-COMPACT_SLOPES = {"leakyrelu": 0.1, "relu": 0.0}
-
-GROWING = 4
-"""Convolutions of a dense block that add channels; a fifth one ends it."""
+GROWING = DENSE_RADIUS - 1
+"""Convolutions of a dense block that add channels; one more ends it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +78,20 @@ def picture_rows(pixels: Floats, stores: Stores) -> Features:
     return features
 
 
-def place_of(channels: int, scale: int, width: int) -> "np.ndarray[tuple[int], np.dtype[np.int32]]":
+def place_of(channels: int, scale: int, width: int) -> npt.NDArray[np.int32]:
     """Where in a result's rows each channel of a pixel belongs: color, row and column in PyTorch's pixel-shuffle."""
     color, rest = np.divmod(np.arange(channels), scale * scale)
     row, column = np.divmod(rest, scale)
     return (row * width * scale * 3 + column * 3 + color).astype(np.int32)
+
+
+class _Tail(NamedTuple):
+    """Layers of an RRDBNet's tail; a doubling has four."""
+
+    body: Layer
+    doublings: list[list[Layer]]
+    fine: Layer
+    last: Layer
 
 
 class Rrdb:
@@ -91,9 +101,9 @@ class Rrdb:
         self.spec, self._weights = checkpoint.spec, checkpoint.arrays
         self._planes, self._growth = planes_for(self.spec.features), planes_for(self.spec.growth)
         self._features, self._colors = range(self.spec.features), range(3 * self.spec.unshuffle**2)
-        self._head = self._layer("conv_first", [*of_picture(0, self._colors), *of_picture(0, self._colors, part=1)])
+        self._head = self._layer("conv_first", kernel_exact(0, of_picture(self._colors)))
         self._units: dict[int, list[Layer]] = {}
-        self._tails: dict[bool, list[list[Layer]]] = {}
+        self._tails: dict[bool, _Tail] = {}
 
     def head(self, program: Program, call: Call, picture: Features) -> Features:
         inputs = call.given("picture", planes_for(PICTURE_PARTS * len(self._colors)), picture, call.step.main[0])
@@ -115,16 +125,16 @@ class Rrdb:
         for unit in range(call.stage.unit, call.stage.unit + call.stage.units):
             place = unit % UNITS_PER_BLOCK
             last = place == UNITS_PER_BLOCK - 1
-            out = (
-                result if last else between[place]
-            )  # where a sum is read at the pixel that is written, one place will do
+            # the first block's result will do for the others' too: a sum is read at the pixel that is written
+            out = result if last else between[place]
             span = self._dense(program, call, unit, [x, grown, *[first] * last], out, span)
             x, first = out, out if last else first
         begin = call.step.main[0]
         return result.features[span[0] - begin : span[1] - begin]
 
     def tail(self, program: Program, call: Call, main: Features, sides: Sequence[Features]) -> Array:
-        body, *doublings, fine, last = self._tail(call.deep)
+        layers = self._tail(call.deep)
+        doublings = layers.doublings
         size, steps = 2 ** len(doublings), list[Range]()
         rows = call.step.computed[0] * size, call.step.computed[1] * size
         smooth = around(rows, call.height * size)
@@ -134,15 +144,17 @@ class Rrdb:
             need = around(steps[0], call.height * scale)
         x = self._new(call, need)
         first = self._given(call, sides[0], call.step.sides[0][0])
-        program.to_rows(body[0], [self._given(call, main, call.step.main[0])], x, need, low=self._planes, sums=[first])
+        program.to_rows(
+            layers.body, [self._given(call, main, call.step.main[0])], x, need, low=self._planes, sums=[first]
+        )
         for k, (phases, span) in enumerate(zip(doublings, steps, strict=True)):
             out = self._new(call, (2 * span[0], 2 * span[1]), 2 ** (k + 1), call.deep)
             for one in phases:
                 program.to_rows(one, [x], out, span, low=self._planes * call.deep)
             x = out
         out = self._new(call, smooth, size, call.deep)
-        program.to_rows(fine[0], [x], out, smooth, low=self._planes * call.deep)
-        result = finished(program, call, last[0], [out], rows, size)
+        program.to_rows(layers.fine, [x], out, smooth, low=self._planes * call.deep)
+        result = finished(program, call, layers.last, [out], rows, size)
         program.chained(2)
         return result
 
@@ -169,26 +181,25 @@ class Rrdb:
 
     def _unit(self, unit: int) -> list[Layer]:
         if unit not in self._units:
-            name = f"body.{unit // UNITS_PER_BLOCK}.rdb{unit % UNITS_PER_BLOCK + 1}"
+            *growing, last = unit_layers(self.spec, unit)
             parts, made, width = chunks(0, self._features), list[Layer](), self.spec.features
-            for k in range(GROWING):
-                made.append(self._layer(f"{name}.conv{k + 1}", parts, LEAKY))
+            for k, name in enumerate(growing):
+                made.append(self._layer(name, parts, SLOPE))
                 parts = [*parts, *chunks(1, range(width, width + self.spec.growth), plane=k * self._growth)]
                 width += self.spec.growth
-            self._units[unit] = [*made, self._layer(f"{name}.conv{GROWING + 1}", parts, scale=RESIDUAL)]
+            self._units[unit] = [*made, self._layer(last, parts, scale=RESIDUAL)]
         return self._units[unit]
 
-    def _tail(self, deep: bool) -> list[list[Layer]]:
-        """Layers of the tail's steps; a doubling has four."""
+    def _tail(self, deep: bool) -> _Tail:
         if deep not in self._tails:
             inner = exact(0, self._features) if deep else chunks(0, self._features)
             names = [f"conv_up{k}" for k in range(1, self.spec.doublings + 1)]
-            self._tails[deep] = [
-                [self._layer("conv_body", exact(0, self._features))],
-                *(doubling(self._weights, name, inner, LEAKY) for name in names),
-                [self._layer("conv_hr", inner, LEAKY)],
-                [self._layer("conv_last", exact(0, self._features) if deep else kernel_exact(0, self._features))],
-            ]
+            self._tails[deep] = _Tail(
+                self._layer("conv_body", exact(0, self._features)),
+                [doubling(self._weights, name, inner, SLOPE) for name in names],
+                self._layer("conv_hr", inner, SLOPE),
+                self._layer("conv_last", exact(0, self._features) if deep else kernel_exact(0, self._features)),
+            )
         return self._tails[deep]
 
 
@@ -198,8 +209,7 @@ class Compact:
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.spec, self._weights = checkpoint.spec, checkpoint.arrays
         self._planes, self._features = planes_for(self.spec.features), range(self.spec.features)
-        colors = range(3)
-        self._head = self._layer(0, [*of_picture(0, colors), *of_picture(0, colors, part=1)])
+        self._head = self._layer(0, kernel_exact(0, of_picture(range(3))))
         self._hidden = [self._layer(k + 1, chunks(0, self._features)) for k in range(self.spec.blocks)]
         self._last = self._ending()
 
@@ -233,7 +243,7 @@ class Compact:
         """`number` 0: the head's."""
         name = f"body.{2 * number}"
         prelu = self.spec.activation == "prelu"
-        slopes = self._weights[f"body.{2 * number + 1}.weight"] if prelu else COMPACT_SLOPES[self.spec.activation]
+        slopes = self._weights[f"body.{2 * number + 1}.weight"] if prelu else _SLOPES[self.spec.activation]
         return layer(self._weights[f"{name}.weight"], self._weights[f"{name}.bias"], parts, slopes)
 
     def _ending(self) -> Layer:
@@ -241,7 +251,7 @@ class Compact:
         kernel = self._weights[f"{name}.weight"]
         ones = np.zeros((len(kernel), 3, 3, 3), np.float32)
         ones[np.arange(len(kernel)), np.arange(len(kernel)) // self.spec.scale**2, 1, 1] = 1
-        parts = [*kernel_exact(0, self._features), *of_picture(1, range(features, features + 3))]
+        parts = [*kernel_exact(0, self._features), *chunks(1, of_picture(range(features, features + 3)))]
         return layer(np.concatenate((kernel, ones), axis=1), self._weights[f"{name}.bias"], parts)
 
 

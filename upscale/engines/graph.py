@@ -21,9 +21,11 @@ import numpy as np
 from upscale.bands import Step
 from upscale.doubling import REACH, kernel
 from upscale.engines import blocked, silent
+from upscale.engines.bf16 import bf16
 from upscale.image import Floats
-from upscale.spec import ModelSpec
-from upscale.stages import DENSE_RADIUS, UNITS_PER_BLOCK, Stage, hidden_convolutions, tail_surplus
+from upscale.keys import unit_layers
+from upscale.spec import COMPACT_SLOPE, RESIDUAL, SLOPE, ModelSpec
+from upscale.stages import DENSE_RADIUS, UNITS_PER_BLOCK, Stage, tail_surplus
 
 ov, op = silent.openvino()
 
@@ -33,24 +35,9 @@ Weights = Mapping[str, Floats]
 Layers = Sequence[Sequence[Node]]
 """Kernel, bias and, where the activation has them, slopes of each of a unit's convolutions."""
 
-RESIDUAL = np.float32(0.2)
-"""Residual scaling of ESRGAN's dense blocks (Wang et al. 2018, section 3.1)."""
-
-LAYERS_PER_UNIT = 5
-"""Convolutions of a dense block."""
-
-LEAKY = np.array([0.2], np.float32)
-COMPACT_LEAKY = np.array([0.1], np.float32)
+LEAKY = np.array([SLOPE], np.float32)
+COMPACT_LEAKY = np.array([COMPACT_SLOPE], np.float32)
 _TO_END = 2**31 - 1
-
-
-def unit_layers(spec: ModelSpec, unit: int) -> list[str]:
-    """Names of a unit's convolutions, in the order in which its graph takes them."""
-    if spec.arch == "compact":
-        return [f"body.{2 * k + 2}" for k in hidden_convolutions(spec, unit)]
-    return [
-        f"body.{unit // UNITS_PER_BLOCK}.rdb{unit % UNITS_PER_BLOCK + 1}.conv{k}" for k in range(1, LAYERS_PER_UNIT + 1)
-    ]
 
 
 def unit_inputs(spec: ModelSpec, weights: Weights, unit: int, low: bool) -> list[Tensor]:
@@ -103,9 +90,8 @@ def build_end(
 
 def bf16_tensor(values: Floats) -> Tensor:
     """Values rounded to the nearest bf16, ties to even."""
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
     tensor = ov.Tensor(ov.Type.bf16, ov.Shape(values.shape))
-    tensor.data.view(np.uint16)[...] = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+    tensor.data.view(np.uint16)[...] = bf16(values)
     return tensor
 
 
@@ -183,8 +169,8 @@ def dense_block(rows: Rows, layers: Layers, inputs: Sequence[Node]) -> Node:
 def residual_block(rows: Rows, layers: Layers, x: Node) -> Node:
     """Three dense blocks and the sum around them; x and result as in dense_block."""
     y = x
-    for start in range(0, len(layers), LAYERS_PER_UNIT):
-        y = dense_block(rows, layers[start : start + LAYERS_PER_UNIT], [y])
+    for start in range(0, len(layers), DENSE_RADIUS):
+        y = dense_block(rows, layers[start : start + DENSE_RADIUS], [y])
     return scaled_sum(x, y, rows, DENSE_RADIUS * UNITS_PER_BLOCK)
 
 
@@ -193,10 +179,10 @@ def _trunk(rows: Rows, layers: Layers, features: Sequence[Node]) -> Node:
     if rows.in_blocks:
         main, *sides = (channels_first(part) for part in features)
         features = [blocked.entered(main), *sides]
-    if len(layers) == LAYERS_PER_UNIT:
+    if len(layers) == DENSE_RADIUS:
         y = dense_block(rows, layers, features)
     else:
-        y, each = features[0], LAYERS_PER_UNIT * UNITS_PER_BLOCK
+        y, each = features[0], DENSE_RADIUS * UNITS_PER_BLOCK
         for start in range(0, len(layers), each):
             y = residual_block(rows, layers[start : start + each], y)
     return channels_last(y) if rows.in_blocks else y
@@ -204,7 +190,9 @@ def _trunk(rows: Rows, layers: Layers, features: Sequence[Node]) -> Node:
 
 def scaled_sum(x: Node, y: Node, rows: Rows, lost: int) -> Node:
     """x, without the rows that y lost, plus 0.2 times y."""
-    return op.add(op.multiply(y, op.constant(RESIDUAL)), rows.crop(x, lost, axis=2 if rows.in_blocks else 1))
+    return op.add(
+        op.multiply(y, op.constant(np.float32(RESIDUAL))), rows.crop(x, lost, axis=2 if rows.in_blocks else 1)
+    )
 
 
 def rrdb_tail(rows: Rows, spec: ModelSpec, weights: Weights, inputs: Sequence[Node], low: bool) -> Node:

@@ -31,11 +31,11 @@ from triton.errors import TritonError
 
 from upscale.errors import EngineError
 from upscale.image import Floats
-from upscale.spec import ModelSpec
+from upscale.spec import RESIDUAL, SLOPE, ModelSpec
 from upscale.stages import DENSE_RADIUS, UNITS_PER_BLOCK
 
-_SLOPE = tl.constexpr(0.2)
-_RESIDUAL = tl.constexpr(0.2)
+_SLOPE = tl.constexpr(SLOPE)
+_RESIDUAL = tl.constexpr(RESIDUAL)
 
 
 class DenseBlocks:

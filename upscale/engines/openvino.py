@@ -15,10 +15,11 @@ import numpy.typing as npt
 from upscale.bands import BLOCK_ROWS, Plan, Step
 from upscale.checkpoint import Checkpoint
 from upscale.engines import Progress, blocked, graph, silent
-from upscale.engines.graph import build_end, build_unit, unit_inputs, unit_layers
+from upscale.engines.graph import build_end, build_unit, unit_inputs
 from upscale.engines.run import run_bands
 from upscale.errors import NotFiniteError
 from upscale.image import Array, Floats, from_float, is_deep
+from upscale.keys import unit_layers
 from upscale.rows import unshuffled
 from upscale.stages import Stage, stages
 
@@ -66,12 +67,10 @@ class OpenVinoEngine:
         dtype: npt.DTypeLike,
         progress: Progress | None = None,
     ) -> Iterator[Array]:
-        factor = self.spec.unshuffle
-        if width % factor or height % factor:
-            raise ValueError(f"{self.spec.name} needs sides that are multiples of {factor}, not {width}×{height}")
-        backend, height = _Bands(self, deep=is_deep(dtype)), height // factor
-        chain = stages(self.spec, self._blocks(width // factor, height, plan))
-        return run_bands(backend, chain, height, plan, unshuffled(rows, factor), dtype, progress)
+        width, height = self.spec.feature_size(width, height)
+        chain = stages(self.spec, self._blocks(width, height, plan))
+        backend, rows = _Bands(self, deep=is_deep(dtype)), unshuffled(rows, self.spec.unshuffle)
+        return run_bands(backend, chain, height, plan, rows, dtype, progress)
 
     def compute(self, stage: Stage, step: Step, features: list[Floats], deep: bool) -> Floats:
         """One stage's rows; `deep`: for a result of more than 8 bits."""

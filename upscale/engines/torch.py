@@ -53,11 +53,9 @@ class TorchEngine:
         dtype: npt.DTypeLike,
         progress: Progress | None = None,
     ) -> Iterator[Array]:
-        factor = self.spec.unshuffle
-        if width % factor or height % factor:
-            raise ValueError(f"{self.spec.name} needs sides that are multiples of {factor}, not {width}×{height}")
-        backend = self._backend(deep=is_deep(dtype))
-        bands = run_bands(backend, stages(self.spec), height // factor, plan, unshuffled(rows, factor), dtype, progress)
+        _, height = self.spec.feature_size(width, height)
+        backend, rows = self._backend(deep=is_deep(dtype)), unshuffled(rows, self.spec.unshuffle)
+        bands = run_bands(backend, stages(self.spec), height, plan, rows, dtype, progress)
         while True:
             try:
                 with torch.inference_mode():

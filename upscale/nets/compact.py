@@ -7,10 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upscale.nets.rows import as_picture, conv3x3, convolve
-from upscale.spec import ModelSpec
+from upscale.spec import COMPACT_SLOPE, ModelSpec
 from upscale.stages import hidden_convolutions
-
-LEAKY_SLOPE = 0.1
 
 
 class SRVGGNetCompact(nn.Module):
@@ -68,6 +66,6 @@ def _activation(spec: ModelSpec) -> nn.Module:
         case "prelu":
             return nn.PReLU(spec.features)
         case "leakyrelu":
-            return nn.LeakyReLU(LEAKY_SLOPE)
+            return nn.LeakyReLU(COMPACT_SLOPE)
         case "relu":
             return nn.ReLU()

@@ -13,11 +13,8 @@ from torch import Tensor, nn
 
 from upscale.doubling import kernel
 from upscale.nets.rows import conv3x3, convolve, crop, doubled, working_type
-from upscale.spec import ModelSpec
+from upscale.spec import RESIDUAL, SLOPE, ModelSpec
 from upscale.stages import DENSE_RADIUS, UNITS_PER_BLOCK, tail_surplus
-
-RESIDUAL = 0.2
-SLOPE = 0.2
 
 
 class DenseBlock(nn.Module):
