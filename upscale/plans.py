@@ -46,8 +46,8 @@ _TAIL_BYTES = {"amx": (3, 5), "openvino": (6, 6), "torch": (4, 4)}
 
 _STREAM_BYTES = 4
 _MARGIN = 1.25
-_ALWAYS = 160 << 20
-"""Compiled graphs, and what a heap keeps for itself."""
+_ALWAYS = {"amx": 96 << 20, "openvino": 160 << 20, "torch": 160 << 20}
+"""Compiled graphs, where an engine has any, and what a heap keeps for itself."""
 
 _HEIGHTS = 60 << 20
 """The graphs of an RRDBNet's units for one more height of a band: OpenVINO compiles for each, until they are all alike."""
@@ -99,7 +99,7 @@ def bytes_needed(
     tail_bytes = (4 if deep else 2 + value_bytes // 2) if on_gpu else _TAIL_BYTES[engine][deep]
     tail = (min(rows, plan.tail_rows) + 2 * tail_margin(spec, spec.doublings) + 2) * _tail_values(spec) * tail_bytes
     heights = 0 if plan.rows >= rows or spec.arch != "rrdb" or engine != "openvino" else min(plan.rows // GRAIN, 8)
-    return int(_MARGIN * columns * (trunk + streams + tail)) + _ALWAYS + heights * _HEIGHTS
+    return int(_MARGIN * columns * (trunk + streams + tail)) + _ALWAYS[engine] + heights * _HEIGHTS
 
 
 def fitting(ladders: Sequence[Sequence[Rung]], budget: int) -> list[Rung]:
