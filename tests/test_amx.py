@@ -21,7 +21,7 @@ from upscale.engines import amx_library, amx_program, amx_rows
 from upscale.engines.amx import AmxEngine
 from upscale.engines.amx_layers import chunks, doubling, exact, layer
 from upscale.engines.amx_program import Program, Rows
-from upscale.engines.amx_rows import Store
+from upscale.engines.amx_rows import Store, joined
 from upscale.engines.bf16 import bf16, split, thirds
 from upscale.engines.choose import Wish, choose, open_engine
 from upscale.engines.machine import _has_flag  # pyright: ignore[reportPrivateUsage]
@@ -83,18 +83,18 @@ def features(values: Floats, parts: int = 1) -> Rows:
     planes = amx_rows.planes_for(channels)
     store = Store(parts * planes, width)
     taken = store.take(height)
-    view = store.view(taken)
     for part, bits in enumerate(split(values, parts)):
-        for channel in range(channels):
-            plane, lane = divmod(channel, 32)
-            view[:, part * planes + plane, 1 : width + 1, lane] = bits[..., channel]
+        for view, row in zip(store.views(taken), bits, strict=True):
+            for channel in range(channels):
+                plane, lane = divmod(channel, 32)
+                view[part * planes + plane, 1 : width + 1, lane] = row[:, channel]
     return Rows(taken, 0, store)
 
 
 def values(rows: Rows, channels: int, parts: int = 1) -> Floats:
     """The opposite."""
     planes, width = amx_rows.planes_for(channels), rows.store.width
-    view = (rows.store.view(rows.features).astype(np.uint32) << 16).view(np.float32)[:, :, 1 : width + 1]
+    view = (np.stack(rows.store.views(rows.features)).astype(np.uint32) << 16).view(np.float32)[:, :, 1 : width + 1]
     found = sum(view[:, part * planes : (part + 1) * planes] for part in range(parts))
     return np.moveaxis(found, 1, 2).reshape(len(view), width, -1)[..., :channels]  # type: ignore[union-attr]
 
@@ -142,7 +142,7 @@ def test_beside_the_picture_stays_zero_whatever_was_computed() -> None:
     out, program = new(given, 32), Program()
     program.to_rows(layer(drawn(32, 32, 3, 3), drawn(32) + 9, chunks(0, range(32))), [given], out, (0, 5))
     program.run()
-    view = out.store.view(out.features)
+    view = np.stack(out.store.views(out.features))
     assert view[:, :, 1:22].all()
     assert not view[:, :, 0].any()
     assert not view[:, :, 22:].any()
@@ -296,6 +296,18 @@ def test_memory_that_is_used_again_shows_nothing_of_the_picture_before(random_ch
     before = enlarged(engine, dark)
     enlarged(engine, np.full((20, 18, 3), 9.0, np.float32))
     np.testing.assert_array_equal(enlarged(engine, dark), before)
+
+
+def test_a_few_rows_of_a_band_do_not_keep_the_memory_of_all() -> None:
+    store = Store(2, 33)
+    band = store.take(64)
+    memory = set(band.addresses.tolist())
+    kept = joined([band[50:58], band[61:64]])
+    del band
+    again = store.take(48)  # the rows 50 to 64 lie in two blocks of eight
+    assert set(again.addresses.tolist()) < memory
+    assert not set(again.addresses.tolist()) & set(kept.addresses.tolist())
+    assert not set(store.take(8).addresses.tolist()) & memory
 
 
 # ---------------------------------------------------------------- the engine among others

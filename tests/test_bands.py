@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from upscale.bands import GRAIN, Plan, Step, bands_of, extra_compute, make_step, schedule, still_needed
+from upscale.bands import GRAIN, Plan, Step, bands_of, extra_compute, first_needed, make_step, readers_of, schedule
 from upscale.spec import ModelSpec
 from upscale.stages import Stage, stages
 
@@ -39,7 +39,7 @@ class Played:
 
 
 def play(chain: Sequence[Stage], height: int, plan: Plan, arrivals: Sequence[int]) -> Played:
-    """Runs the schedule on row numbers alone, drops what `still_needed` says, and checks each step on the way."""
+    """Runs the schedule on row numbers alone, drops what `first_needed` says, and checks each step on the way."""
     ready = {"picture": 0} | {stage.output: 0 for stage in chain}
     kept = dict.fromkeys(ready, 0)
     waiting = list(arrivals)
@@ -56,8 +56,8 @@ def play(chain: Sequence[Stage], height: int, plan: Plan, arrivals: Sequence[int
                 assert kept[name] <= start < stop <= ready[name], f"{name} {start}:{stop} is there when it is read"
             ready[stage.output] = item.stop
             played.steps.append(item)
-        for name, row in still_needed(chain, ready, height).items():
-            kept[name] = max(kept[name], row)
+        for name, stages_ in readers_of(chain).items():
+            kept[name] = max(kept[name], first_needed(stages_, ready, height))
         for name in played.alive:
             played.alive[name] = max(played.alive[name], ready[name] - kept[name])
     assert waiting == []

@@ -6,7 +6,7 @@ each stage's output is computed exactly once, and from the second band on the sh
 recomputes a few rows inside, see `extra_compute`.)
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from upscale.stages import Stage
@@ -84,16 +84,22 @@ def schedule(chain: Sequence[Stage], height: int, plan: Plan, arrivals: Sequence
             ready[stage.output] = stop
 
 
-def still_needed(chain: Sequence[Stage], ready: dict[str, int], height: int) -> dict[str, int]:
-    """For each stream the first row that a later step can still read, given how many rows of each stream exist; `height`
-    for none."""
-    keep: dict[str, int] = {}
+def readers_of(chain: Sequence[Stage]) -> dict[str, list[Stage]]:
+    """For each stream that is read, the stages that read it."""
+    readers: dict[str, list[Stage]] = {}
     for stage in chain:
-        done = ready[stage.output]
-        first = max(0, done - stage.radius) if done < height else height
         for name in (stage.main, *(name for name, _ in stage.sides)):
-            keep[name] = min(keep.get(name, first), first)
-    return keep
+            readers.setdefault(name, []).append(stage)
+    return readers
+
+
+def first_needed(readers: Sequence[Stage], ready: Mapping[str, int], height: int) -> int:
+    """The first row of a stream that one of its readers can still read, given how many rows of each stream exist; `height`
+    for none."""
+    done = [ready[stage.output] for stage in readers]
+    return min(
+        height if rows == height else max(0, rows - stage.radius) for rows, stage in zip(done, readers, strict=True)
+    )
 
 
 def extra_compute(chain: Sequence[Stage], height: int, plan: Plan) -> float:

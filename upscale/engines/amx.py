@@ -16,7 +16,7 @@ from upscale.checkpoint import Checkpoint
 from upscale.engines import Progress, amx_library
 from upscale.engines.amx_network import Call, Compact, Rrdb, picture_rows
 from upscale.engines.amx_program import Program
-from upscale.engines.amx_rows import Store, copied, joined
+from upscale.engines.amx_rows import Store, joined
 from upscale.engines.run import run_bands
 from upscale.errors import EngineError, NotFiniteError, OutOfMemoryError
 from upscale.image import Array, Floats, from_float, is_deep
@@ -95,7 +95,7 @@ class _Bands:
         return rows[start:stop]
 
     def copy(self, rows: _Band) -> _Band:
-        return copied(rows)
+        return rows  # which hold no more than the blocks that they lie in
 
     def compute(self, stage: Stage, step: Step, main: _Band, sides: list[_Band]) -> _Band:
         deep, rounded, program = is_deep(self.dtype), self.dtype == np.uint8, Program()

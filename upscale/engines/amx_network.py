@@ -70,11 +70,11 @@ def picture_rows(pixels: Floats, stores: Stores) -> Features:
     height, width, channels = pixels.shape
     store = stores("picture", planes_for(PICTURE_PARTS * channels), width)
     features = store.take(height)
-    view = store.view(features)
     lanes = np.concatenate(thirds(pixels), axis=2)
     for plane in range(planes_for(lanes.shape[2])):
         some = lanes[:, :, plane * CHANNELS : (plane + 1) * CHANNELS]
-        view[:, plane, 1 : width + 1, : some.shape[2]] = some
+        for row, values in zip(store.views(features), some, strict=True):
+            row[plane, 1 : width + 1, : some.shape[2]] = values
     return features
 
 

@@ -1,15 +1,17 @@
 """Rows of bf16 features in memory, as amx.c reads and writes them.
 
 Rows are handled by their addresses: bands are joined and cut without a copy, and above and below a picture lies one and the same
-row of zeros. What is freed is used again, since new memory costs more than what is computed into it.
+row of zeros. Memory is handed out in blocks of a few rows: of a band of which some rows are still needed only those stay. What
+is freed is used again, since new memory costs more than what is computed into it.
 """
 
-import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from upscale.engines.bf16 import Bits
 
 CHANNELS = 32
 """Of a plane."""
@@ -19,7 +21,9 @@ PIXEL = 2 * CHANNELS
 
 _TILE = 16
 
-Bytes = npt.NDArray[np.uint8]
+_ROWS = 8
+"""Of a block."""
+
 Addresses = npt.NDArray[np.int64]
 
 
@@ -29,7 +33,7 @@ def planes_for(channels: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Consecutive rows: the address of the first pixel of each, and what keeps their memory."""
+    """Consecutive rows: of each the address of its first pixel, and the memory that it lies in."""
 
     addresses: Addresses
     memory: tuple["_Block", ...]
@@ -38,22 +42,13 @@ class Features:
         return len(self.addresses)
 
     def __getitem__(self, rows: slice) -> "Features":
-        return Features(self.addresses[rows], self.memory)
+        return Features(self.addresses[rows], self.memory[rows])
 
 
 def joined(parts: Sequence[Features]) -> Features:
     return Features(
         np.concatenate([part.addresses for part in parts]), tuple(block for part in parts for block in part.memory)
     )
-
-
-def copied(rows: Features) -> Features:
-    """The same in memory of their own."""
-    store = rows.memory[0].store
-    copy = store.take(len(rows))
-    for source, target in zip(rows.addresses, copy.addresses, strict=True):
-        ctypes.memmove(int(target) - PIXEL, int(source) - PIXEL, store.row)
-    return copy
 
 
 class Store:
@@ -63,41 +58,67 @@ class Store:
         self.width = width
         self.plane = (-(-width // _TILE) * _TILE + 2) * PIXEL
         self.row = planes * self.plane
-        self._free: list[Bytes] = []
-        self._zeros = self.take(1)
+        self._free: list[tuple[int, Bits]] = []
+        self._rim = _aligned(self.row)
 
     def take(self, rows: int) -> Features:
         """Rows of anything, zeros beside the picture. Raises MemoryError."""
-        free = [k for k, memory in enumerate(self._free) if rows <= len(memory) // self.row <= 2 * rows]
-        best = min(free, key=lambda k: self._free[k].size, default=None)
-        memory = np.zeros(rows * self.row + PIXEL, np.uint8) if best is None else self._free.pop(best)
-        start = memory.ctypes.data
-        first = start + -start % PIXEL + PIXEL
-        return Features(first + self.row * np.arange(rows, dtype=np.int64), (_Block(memory, self),))
+        count = -(-rows // _ROWS)
+        if count > len(self._free):
+            self._grow(count - len(self._free))
+        free = sorted(
+            self._free[-count:], key=_start
+        )  # side by side lies what one thread computed: its cache may know it
+        del self._free[-count:]
+        starts = np.array([start for start, _ in free], np.int64)
+        addresses = (starts[:, None] + (PIXEL + self.row * np.arange(_ROWS))).ravel()[:rows]
+        blocks = [_Block(start, memory, self) for start, memory in free]
+        return Features(addresses, tuple(block for block in blocks for _ in range(_ROWS))[:rows])
 
     def table(self, rows: Features, plane: int = 0) -> Addresses:
         """Addresses of a plane's rows, and before and behind them of zeros."""
-        rim = self._zeros.addresses
+        rim = [self._rim.ctypes.data + PIXEL]
         return np.concatenate((rim, rows.addresses + plane * self.plane, rim))
 
-    def give_back(self, memory: Bytes) -> None:
-        self._free.append(memory)
+    def give_back(self, start: int, memory: Bits) -> None:
+        self._free.append((start, memory))
 
-    def view(self, rows: Features) -> npt.NDArray[np.uint16]:
-        """Rows that were taken at once, whole: (rows, planes, pixels, channels), pixel 0 being the second."""
-        (block,) = rows.memory
-        start = int(rows.addresses[0]) - PIXEL - block.memory.ctypes.data
-        flat = block.memory[start : start + len(rows) * self.row].view(np.uint16)
-        return flat.reshape(len(rows), self.row // self.plane, self.plane // PIXEL, CHANNELS)
+    def views(self, rows: Features) -> list[Bits]:
+        """Each row, whole: (planes, pixels, channels), pixel 0 being the second."""
+        starts = [
+            int(address) - PIXEL - block.start for address, block in zip(rows.addresses, rows.memory, strict=True)
+        ]
+        shape = -1, self.plane // PIXEL, CHANNELS
+        return [
+            block.memory[start // 2 : (start + self.row) // 2].reshape(shape)
+            for start, block in zip(starts, rows.memory, strict=True)
+        ]
+
+    def _grow(self, blocks: int) -> None:
+        size = _ROWS * self.row
+        memory = _aligned(blocks * size)
+        first: int = memory.ctypes.data
+        self._free += zip(range(first, first + blocks * size, size), np.split(memory, blocks), strict=True)
 
 
 class _Block:
     """Memory that goes back to its store when nobody holds it any more."""
 
-    __slots__ = ("memory", "store")
+    __slots__ = ("memory", "start", "store")
 
-    def __init__(self, memory: Bytes, store: Store) -> None:
-        self.memory, self.store = memory, store
+    def __init__(self, start: int, memory: Bits, store: Store) -> None:
+        self.start, self.memory, self.store = start, memory, store
 
     def __del__(self) -> None:
-        self.store.give_back(self.memory)
+        self.store.give_back(self.start, self.memory)
+
+
+def _start(block: tuple[int, Bits]) -> int:
+    return block[0]
+
+
+def _aligned(size: int) -> Bits:
+    """So many bytes of zeros, from a whole pixel on. Raises MemoryError."""
+    memory = np.zeros(size + PIXEL, np.uint8)
+    start = -memory.ctypes.data % PIXEL
+    return memory[start : start + size].view(np.uint16)

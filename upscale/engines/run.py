@@ -5,7 +5,7 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy.typing as npt
 
-from upscale.bands import Plan, Step, bands_of, schedule, still_needed
+from upscale.bands import Plan, Step, bands_of, first_needed, readers_of, schedule
 from upscale.engines import Progress
 from upscale.image import Array, Floats
 from upscale.rows import RowReader
@@ -25,7 +25,7 @@ class Backend(Protocol[T]):
     def crop(self, rows: T, start: int, stop: int) -> T: ...
 
     def copy(self, rows: T) -> T:
-        """The same rows in memory of their own."""
+        """The same rows, holding no memory of those that they were cut from."""
         ...
 
     def compute(self, stage: Stage, step: Step, main: T, sides: list[T]) -> T:
@@ -84,7 +84,7 @@ def run_bands(
     arrivals = bands_of(height, min(plan.rows, height))
     source = RowReader(rows)
     streams = {"picture": _Stream(backend)} | {stage.output: _Stream(backend) for stage in chain}
-    ready = dict.fromkeys(streams, 0)
+    ready, readers = dict.fromkeys(streams, 0), readers_of(chain)
     for item in schedule(chain, height, plan, arrivals):
         if isinstance(item, int):
             streams["picture"].append(ready["picture"], ready["picture"] + item, backend.upload(source.read(item)))
@@ -103,5 +103,5 @@ def run_bands(
             yield backend.download(kept, dtype)
         else:
             streams[stage.output].append(item.start, item.stop, kept)
-        for name, row in still_needed(chain, ready, height).items():
-            streams[name].drop_before(row)
+        for name in (stage.main, *(name for name, _ in stage.sides)):
+            streams[name].drop_before(first_needed(readers[name], ready, height))
