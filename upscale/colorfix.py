@@ -5,7 +5,9 @@ a Gaussian, is the drift; added back, enlarged, it leaves the painted detail alo
 & Peleg 1991, with a low-pass in between). It looks only as far as the Gaussian reaches, hence works in bands.
 """
 
+from collections import deque
 from collections.abc import Iterator
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -62,37 +64,49 @@ def fixed(
 def _once(
     result: Iterator[Array], source: Iterator[Floats], height: int, factor: int, shift: Shift
 ) -> Iterator[Floats]:
-    rows, measured = split((band.astype(np.float32, copy=False) for band in result), 2)
-    corrections = _blurred(_differences(measured, source, factor), height)
-    reader = RowReader(rows)
+    waiting: deque[Floats] = deque()
+    corrections = _blurred(_differences(result, source, height, factor, waiting), height)
     for block in windows(corrections, height, _ROWS, 1):
         shift.add(block[1:-1])
-        yield np.clip(reader.read((block.shape[0] - 2) * factor) + _enlarged(block, factor), 0, 1)
+        fixed_rows = _enlarged(block, factor)
+        fixed_rows += waiting.popleft()
+        yield np.clip(fixed_rows, 0, 1, out=fixed_rows)
 
 
-def _differences(result: Iterator[Floats], source: Iterator[Floats], factor: int) -> Iterator[Floats]:
-    reader = RowReader(result)
-    for rows in source:
+def _differences(
+    result: Iterator[Array], source: Iterator[Floats], height: int, factor: int, waiting: deque[Floats]
+) -> Iterator[Floats]:
+    """In blocks of _ROWS source rows, whose rows of the result wait in `waiting` for what will be added to them."""
+    large, small = RowReader(band.astype(np.float32, copy=False) for band in result), RowReader(source)
+    for start in range(0, height, _ROWS):
+        rows = small.read(min(_ROWS, height - start))
         count, width = rows.shape[:2]
-        mean = cv2.resize(reader.read(count * factor), (width, count), interpolation=cv2.INTER_AREA)
+        waiting.append(large.read(count * factor))
+        mean = cv2.resize(waiting[-1], (width, count), interpolation=cv2.INTER_AREA)
         yield rows - np.asarray(mean, np.float32).reshape(rows.shape)
 
 
 def _blurred(differences: Iterator[Floats], height: int) -> Iterator[Floats]:
+    """Along each row as it comes, then from row to row, as a product with a matrix: a filter would blur the margin's rows, too.
+
+    (einsum, since threads of a BLAS go on spinning after a product, beside the network that has all processors.)
+    """
     side = 2 * _MARGIN + 1
-    for block in windows(differences, height, _ROWS, _MARGIN):
-        blurred = cv2.GaussianBlur(block, (side, side), SIGMA, borderType=cv2.BORDER_REPLICATE)
-        yield np.asarray(blurred, np.float32).reshape(block.shape)[_MARGIN:-_MARGIN]
+    lines = (cv2.GaussianBlur(rows, (side, 1), SIGMA, borderType=cv2.BORDER_REPLICATE) for rows in differences)
+    level = (np.asarray(line, np.float32).reshape(line.shape[0], -1, 3) for line in lines)
+    for block in windows(level, height, _ROWS, _MARGIN):
+        yield np.einsum("ij,jkc->ikc", _bells(block.shape[0] - 2 * _MARGIN), block)
+
+
+@lru_cache(_ROWS)
+def _bells(count: int) -> Floats:
+    """(count, count + 2 * _MARGIN): the Gaussian around each row."""
+    bell = np.asarray(cv2.getGaussianKernel(2 * _MARGIN + 1, SIGMA, cv2.CV_32F), np.float32)[:, 0]
+    return np.stack([np.pad(bell, (row, count - 1 - row)) for row in range(count)])
 
 
 def _enlarged(block: Floats, factor: int) -> Floats:
     """All rows but the first and last, `factor` times larger, linearly between pixel centers."""
     count, width = block.shape[:2]
-    wide = cv2.resize(block, (width * factor, count), interpolation=cv2.INTER_LINEAR).reshape(count, -1, 3)
-    result = np.empty((count - 2, factor, width * factor, 3), np.float32)
-    for phase in range(factor):
-        place = (phase + 0.5) / factor - 0.5
-        first, share = (0, 1 + place) if place < 0 else (1, place)
-        low, high = wide[first : first + count - 2], wide[first + 1 : first + count - 1]
-        result[:, phase] = (1 - share) * low + share * high
-    return result.reshape((count - 2) * factor, width * factor, 3)
+    large = cv2.resize(block, (width * factor, count * factor), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(large, np.float32).reshape(count * factor, -1, 3)[factor:-factor]

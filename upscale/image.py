@@ -152,8 +152,9 @@ def to_float(pixels: Array) -> Floats:
 
 def from_float(pixels: Floats, dtype: npt.DTypeLike) -> Array:
     """float32 pixels clipped to [0, 1] and stored as `dtype`: rounded to the nearest level, never truncated."""
-    clipped = np.clip(pixels, 0.0, 1.0)
+    values = np.clip(pixels, 0.0, 1.0)
     full = _FULL.get(np.dtype(dtype))
     if full is None:
-        return clipped.astype(dtype, copy=False)
-    return np.rint(clipped * np.float32(full)).astype(dtype)
+        return values.astype(dtype, copy=False)
+    values *= np.float32(full)  # in place: memory for one more array takes longer than the arithmetic
+    return np.rint(values, out=values).astype(dtype)

@@ -6,8 +6,10 @@ counts, and the picture's edges are aligned, not its pixel centers. Lanczos (a =
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -22,6 +24,27 @@ class Weights:
 
     first: npt.NDArray[np.intp]
     values: Floats
+    _matrices: dict[tuple[int, int], Floats] = field(default_factory=dict[tuple[int, int], Floats])
+
+    def apply(self, rows: Floats, row: int, start: int, stop: int) -> Floats:
+        """Outputs [start, stop), (n, values), of inputs (m, values) that begin with input `row`. Some at once, as a product with
+        a matrix of their weights; zeros in it change no bit, so it does not matter which."""
+        result = np.empty((stop - start, rows.shape[1]), np.float32)
+        for place in range(start, stop, _AT_ONCE):
+            end = min(place + _AT_ONCE, stop)
+            matrix, first = self._matrix(place, end), self.first[place] - row
+            seen, made = rows[first : first + matrix.shape[1]], result[place - start : end - start]
+            np.einsum("ij,jk->ik", matrix, seen, out=made)
+        return result
+
+    def _matrix(self, start: int, stop: int) -> Floats:
+        """Weights of outputs [start, stop) for the inputs from the first one's on."""
+        if (start, stop) not in self._matrices:
+            shifts, taps = self.first[start:stop] - self.first[start], self.values.shape[1]
+            matrix = np.zeros((stop - start, shifts[-1] + taps), np.float32)
+            matrix[np.arange(stop - start)[:, None], shifts[:, None] + np.arange(taps)] = self.values[start:stop]
+            self._matrices[start, stop] = matrix
+        return self._matrices[start, stop]
 
 
 def lanczos(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -36,6 +59,8 @@ def catmull_rom(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.where(x < 1, near, np.where(x < 2, far, 0.0))
 
 
+_AT_ONCE = 8
+
 _SUPPORT: dict[Kernel, int] = {lanczos: 3, catmull_rom: 2}
 
 
@@ -49,6 +74,7 @@ class Box:
     width: int
 
 
+@lru_cache(16)
 def weights(old: int, new: int, kernel: Kernel, start: int = 0, length: int | None = None) -> Weights:
     """Weights that turn pixels [start, start + length) of `old` pixels (default: all) into `new`; rows add up to 1, the
     picture's rim is replicated."""
@@ -90,24 +116,17 @@ def resampled(
         stop = int((vertical.first + taps <= ready).sum())  # rows come in order, so these are the first ones
         if stop <= row:
             continue
-        columns = _vertical(held, held_from, vertical, row, stop)
-        yield _horizontal(columns, horizontal)
+        made = vertical.apply(held.reshape(held.shape[0], -1), held_from, row, stop)
+        yield _horizontal(made.reshape(stop - row, *held.shape[1:]), horizontal)
         row = stop
         if row < new_size[0]:
             keep = int(vertical.first[row]) - held_from
             held, held_from = held[keep:], held_from + keep
 
 
-def _vertical(held: Floats, held_from: int, vertical: Weights, start: int, stop: int) -> Floats:
-    rows = vertical.first[start:stop] - held_from
-    result = np.zeros((stop - start, *held.shape[1:]), np.float32)
-    for tap in range(vertical.values.shape[1]):
-        result += vertical.values[start:stop, tap, None, None] * held[rows + tap]
-    return result
-
-
 def _horizontal(band: Floats, horizontal: Weights) -> Floats:
-    result = np.zeros((band.shape[0], horizontal.first.size, band.shape[2]), np.float32)
-    for tap in range(horizontal.values.shape[1]):
-        result += horizontal.values[:, tap, None] * np.take(band, horizontal.first + tap, axis=1)
-    return result
+    """As down the columns, of the picture lying on its side."""
+    height, width, channels = band.shape
+    columns = np.asarray(cv2.transpose(band), np.float32).reshape(width, height * channels)
+    made = horizontal.apply(columns, 0, 0, horizontal.first.size).reshape(-1, height, channels)
+    return np.asarray(cv2.transpose(made), np.float32).reshape(height, -1, channels)

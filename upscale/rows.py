@@ -130,10 +130,11 @@ class RowReader:
                 raise ValueError(f"the picture ended early: {rows - self._have} rows are missing")
             self._held.append(band)
             self._have += band.shape[0]
-        block = self._held[0] if len(self._held) == 1 else np.concatenate(self._held)
-        rest = block[rows:]
-        self._held, self._have = [rest] if rest.shape[0] else [], self._have - rows
-        return block[:rows]
+        spare = self._have - rows  # all of it from the latest band: no more is copied than is read
+        *parts, last = self._held
+        cut = last.shape[0] - spare
+        self._held, self._have = [last[cut:]] if spare else [], spare
+        return np.concatenate((*parts, last[:cut])) if parts else last[:cut]
 
 
 def unshuffled(rows: Iterator[Floats], factor: int) -> Iterator[Floats]:

@@ -59,8 +59,8 @@ typedef struct {
   int64_t row, step;
   const int32_t *place; /* [16 * tiles] */
   int32_t channels;     /* that are real */
-  int32_t bytes;        /* whether pixels are 0 to 255 instead of floats; then `broken` becomes 1 where a result is not finite */
-  atomic_int *broken;
+  int32_t bytes;        /* whether pixels are 0 to 255 instead of floats from 0 to 1 */
+  atomic_int *broken;   /* becomes 1 where a result is not finite, before it is clipped */
   int32_t chain;        /* how many operations from this one on read what the one before gave, and are run together */
 } Op;
 
@@ -122,12 +122,13 @@ static void to_pixels(const Op *o, int n, long y, long x, long count, const floa
   long at = (y - o->top) * o->row + x * o->step;
   for (long i = 0; i < count; i++, sums += 16, at += o->step) {
     __m512 v = activated(sums, bias, slopes);
+    wrong |= _mm512_mask_cmp_ps_mask(real, _mm512_abs_ps(v), endless, _CMP_NLT_UQ);
+    v = _mm512_min_ps(_mm512_max_ps(v, none), full);
     if (!o->bytes) {
       _mm512_mask_i32scatter_ps((float *)o->pixels + at, real, _mm512_loadu_si512(place), v, 4);
       continue;
     }
-    wrong |= _mm512_mask_cmp_ps_mask(real, _mm512_abs_ps(v), endless, _CMP_NLT_UQ);
-    v = _mm512_mul_ps(_mm512_min_ps(_mm512_max_ps(v, none), full), levels);
+    v = _mm512_mul_ps(v, levels);
     uint8_t rounded[16], *out = (uint8_t *)o->pixels + at;
     _mm_storeu_si128((void *)rounded, _mm512_cvtusepi32_epi8(_mm512_cvtps_epi32(v)));
     for (int c = 0; c < left; c++) out[place[c]] = rounded[c];

@@ -70,8 +70,8 @@ class Program:
         place: npt.NDArray[np.int32],
         shuffle: int,
     ) -> None:
-        """Rows `span`, each pixel as `shuffle`² ones; channel c is put `place[c]` values behind the first of them. uint8
-        results are clipped and rounded, float32 ones neither."""
+        """Rows `span`, each pixel as `shuffle`² ones; channel c is put `place[c]` values behind the first of them. They
+        are clipped, and for a uint8 result rounded."""
         operation = self._reading(layer, inputs, span)
         operation.pixels, operation.row = result.ctypes.data, shuffle * result.strides[0] // result.itemsize
         operation.step = shuffle * result.shape[2]
@@ -89,7 +89,7 @@ class Program:
 
     @property
     def broken(self) -> bool:
-        """Whether a uint8 result was not finite before it was rounded."""
+        """Whether a pixel was not finite before it was clipped."""
         return bool(self._broken[0])
 
     def run(self) -> None:
