@@ -17,14 +17,21 @@ from torch import Tensor
 from upscale.bands import Plan, Step
 from upscale.checkpoint import Checkpoint
 from upscale.engines import Progress
+from upscale.engines.recorded import Record, Recording, cuda_graph, recording
 from upscale.engines.run import run_bands
 from upscale.errors import EngineError, NotFiniteError, OutOfMemoryError
 from upscale.image import Array, Floats, is_deep
 from upscale.nets import Network, build
-from upscale.rows import unshuffled
+from upscale.rows import RowReader, unshuffled
 from upscale.stages import Stage, stages
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_Kind = tuple[int, int, Plan, np.dtype[Any]]
+"""What all runs have in common that can share a recording: width and height in feature pixels, plan, and dtype of the result."""
+
+_RECORDED = 1 << 20
+"""Feature pixels up to which runs are recorded; of larger pictures a kernel takes longer than its start."""
+
 _LEVELS: dict[Any, int] = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 
 
@@ -43,6 +50,9 @@ class TorchEngine:
         self._device = usable(device)
         self._exact = _network(checkpoint, self._device)
         self._networks: dict[bool, Network] = {}
+        self._record: Record | None = cuda_graph if self._device.type == "cuda" else None
+        self._latest: _Kind | None = None
+        self._recording: Recording | None = None
 
     def run(
         self,
@@ -53,14 +63,15 @@ class TorchEngine:
         dtype: npt.DTypeLike,
         progress: Progress | None = None,
     ) -> Iterator[Array]:
-        _, height = self.spec.feature_size(width, height)
+        width, height = self.spec.feature_size(width, height)
         backend, rows = self._backend(deep=is_deep(dtype)), unshuffled(rows, self.spec.unshuffle)
-        bands = run_bands(backend, stages(self.spec), height, plan, rows, dtype, progress)
+        bands = self._bands(backend, rows, (width, height, plan, np.dtype(dtype)), progress)
         while True:
             try:
                 with torch.inference_mode():
                     band = next(bands, None)
             except torch.OutOfMemoryError as error:
+                self._latest = self._recording = None
                 raise OutOfMemoryError(f"{self.device} is out of memory") from error
             if band is None:
                 return
@@ -68,11 +79,50 @@ class TorchEngine:
 
     def close(self) -> None:
         self._networks.clear()
+        self._latest = self._recording = None
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
     def _backend(self, deep: bool) -> "Bands":
         return Bands(self._network(deep), self._device, self.precision)
+
+    def _bands(
+        self, backend: "Bands", rows: Iterator[Floats], kind: _Kind, progress: Progress | None
+    ) -> Iterator[Array]:
+        _, height, plan, dtype = kind
+        recording = self._recorded(backend, kind)
+        if recording is None:
+            yield from run_bands(backend, stages(self.spec), height, plan, rows, dtype, progress)
+            return
+        result = recording.rows(RowReader(rows).read(height))
+        if result is None:
+            raise not_finite(self.precision)
+        if progress:
+            progress(1.0)
+        step = plan.tail_rows * self.spec.scale * self.spec.unshuffle
+        for start in range(0, result.shape[0], step):
+            yield on_host(result[start : start + step], dtype)
+
+    def _recorded(self, backend: "Bands", kind: _Kind) -> Recording | None:
+        """The recording for such pictures, made when a second one comes: one alone would only pay for it."""
+        width, height, plan, dtype = kind
+        if self._record is None or width * height > _RECORDED:
+            return None
+        if kind != self._latest:
+            self._latest, self._recording = kind, None  # its kernels may use memory that another run makes larger
+            return None
+        if self._recording is None:
+            size = height, width, 3 * self.spec.unshuffle**2
+            try:
+                self._recording = recording(
+                    self._record, backend, rounded, stages(self.spec), size, plan, dtype, self._device
+                )
+            except (
+                RuntimeError,
+                EngineError,
+            ):  # torch has no other word for it: driver, library or memory are in the way
+                self._record = None
+        return self._recording
 
     def _network(self, deep: bool) -> Network:
         if self.precision == "fp32":
@@ -124,15 +174,28 @@ class Bands:
 def finished(rows: Tensor, dtype: npt.DTypeLike, precision: str) -> Array:
     """Clipped, rounded on the device, and brought to numpy. Raises NotFiniteError."""
     if not bool(torch.isfinite(rows).all()):
-        raise NotFiniteError(f"the network returned NaN or infinity in {precision}")
+        raise not_finite(precision)
+    return on_host(rounded(rows, dtype), dtype)
+
+
+def rounded(rows: Tensor, dtype: npt.DTypeLike) -> Tensor:
+    """Clipped and rounded on the device: uint8, int32 for uint16, else floats, which for float16 are so short as makes their way
+    to the processor half as long."""
     levels = _LEVELS.get(np.dtype(dtype))
     clipped = rows.clamp(0, 1)
     if levels is None:
-        half = np.dtype(dtype) == np.float16 and clipped.device.type != "cpu"  # half the way to the processor
-        return (clipped.half() if half else clipped).cpu().numpy()
-    if levels == 255:
-        return (clipped * 255).round_().to(torch.uint8).cpu().numpy()
-    return (clipped * levels).round_().to(torch.int32).cpu().numpy().astype(np.uint16)
+        short = np.dtype(dtype) == np.float16 and clipped.device.type != "cpu"
+        return clipped.half() if short else clipped
+    return (clipped * levels).round_().to(torch.uint8 if levels == 255 else torch.int32)
+
+
+def on_host(rows: Tensor, dtype: npt.DTypeLike) -> Array:
+    found: Array = rows.cpu().numpy()
+    return found.astype(np.uint16) if np.dtype(dtype) == np.uint16 else found
+
+
+def not_finite(precision: str) -> NotFiniteError:
+    return NotFiniteError(f"the network returned NaN or infinity in {precision}")
 
 
 def usable(device: str) -> torch.device:
