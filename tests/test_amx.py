@@ -291,6 +291,21 @@ def test_strips_bands_and_threads_do_not_change_a_bit(
 
 
 @pytest.mark.usefixtures("tiles")
+def test_nobody_waits_for_a_thread_that_comes_late_and_it_does_no_harm(threads: Callable[[int], None]) -> None:
+    """With far more threads than processors most come when all is done, and what they were called for is gone."""
+    given, kernel = features(drawn(30, 20, 32)), layer(drawn(16, 32, 3, 3) / 17, drawn(16), chunks(0, range(32)))
+    results: list[Floats] = []
+    for count in [1, *[24] * 60]:
+        threads(count)
+        out, program = new(given, 16), Program()
+        program.to_rows(kernel, [given], out, (0, 30))
+        program.run()
+        results.append(values(out, 16))
+    for one in results[1:]:
+        np.testing.assert_array_equal(one, results[0])
+
+
+@pytest.mark.usefixtures("tiles")
 def test_memory_that_is_used_again_shows_nothing_of_the_picture_before(random_checkpoint: MakeCheckpoint) -> None:
     checkpoint = in_range(random_checkpoint(RRDB, 3))
     engine, dark = AmxEngine(checkpoint), np.zeros((13, 18, 3), np.float32)

@@ -71,17 +71,25 @@ typedef struct {
   float sums[2][GROUP * 256] __attribute__((aligned(64)));
 } Pending; /* stored and not yet finished, in sums[at ^ 1]; columns from `end` on belong to nobody */
 
+/* What is left of a chain: its operations, and how many of its bands are done. */
 typedef struct {
-  const Op *ops;
-  int count, threads;
-  atomic_int arrived, round, started;
-  atomic_long *next;
+  const Op *first;
+  long bands;
+  atomic_long done;
+} Chain;
+
+/* Lives as long as a thread knows it. A thread that comes late, since the processor was busy with others, finds no band left and
+   looks at nothing else: nobody waits for it, and `first` may be gone by then. */
+typedef struct {
+  int chains, threads;
+  atomic_int known;
+  atomic_long *next; /* [chains][threads]: the next band of each thread's own */
+  Chain chain[];
 } Job;
 
 typedef struct {
   Job *job;
   int number;
-  pthread_t thread;
 } Worker;
 
 INLINE __m512 widened(const char *at) {
@@ -227,14 +235,21 @@ static void band(const Op *o, long top, long bottom, Pending *p) {
   finish_all(p);
 }
 
+static long bands_of(const Op *first, int threads) {
+  long rows = first[first->chain - 1].rows;
+  return most(1, rows / (threads * (first->chain > 1 ? BAND : LOW_BAND))) * threads;
+}
+
 /* What one thread does of a chain: of its own bands, whose rows its caches know from the chain before, then of others'. */
-static void share(const Op *o, int me, int threads, atomic_long *next, Pending *p) {
-  const Op *last = o + o->chain - 1;
-  long bands = most(1, last->rows / (threads * (o->chain > 1 ? BAND : LOW_BAND))) * threads;
+static void share(Chain *c, int me, int threads, atomic_long *next, Pending *p) {
   for (int k = 0; k < threads; k++) {
-    long owner = (me + k) % threads, first = bands / threads * owner, b;
-    while ((b = first + atomic_fetch_add(next + owner, 1)) < first + bands / threads)
-      band(o, last->top + last->rows * b / bands, last->top + last->rows * (b + 1) / bands, p);
+    long each = c->bands / threads, owner = (me + k) % threads, b;
+    while ((b = atomic_fetch_add(next + owner, 1)) < each) {
+      const Op *last = c->first + c->first->chain - 1;
+      long number = each * owner + b;
+      band(c->first, last->top + last->rows * number / c->bands, last->top + last->rows * (number + 1) / c->bands, p);
+      atomic_fetch_add(&c->done, 1);
+    }
   }
 }
 
@@ -244,31 +259,40 @@ static void configure(void) {
   _tile_loadconfig(&config);
 }
 
-/* Until all threads are here. Not asleep: it takes some microseconds, hundreds of times in a picture. */
-static void meet(Job *job, int *round) {
-  if (atomic_fetch_add(&job->arrived, 1) == job->threads - 1) {
-    atomic_store(&job->arrived, 0);
-    atomic_fetch_add(&job->round, 1);
-  } else
-    for (int spins = 0; atomic_load(&job->round) == *round; spins++)
-      if (spins < SPINS) _mm_pause(); else sched_yield();
-  ++*round;
+static void forget(Job *job) {
+  if (atomic_fetch_sub(&job->known, 1) == 1) free(job->next), free(job);
 }
 
-static void *work(void *given) {
-  Worker *me = given;
-  Job *job = me->job;
-  int round = 0;
+static void work(Job *job, int number) {
   Pending pending;
   pending.count = pending.at = 0;
-  while (!atomic_load(&job->started)) _mm_pause();
   configure();
-  for (int i = 0; i < job->count; i += job->ops[i].chain) {
-    share(job->ops + i, me->number, job->threads, job->next + (long)i * job->threads, &pending);
-    meet(job, &round);
+  for (int i = 0; i < job->chains; i++) {
+    Chain *c = job->chain + i;
+    share(c, number, job->threads, job->next + (long)i * job->threads, &pending);
+    /* Not asleep: it takes some microseconds, hundreds of times in a picture. */
+    for (int spins = 0; atomic_load(&c->done) < c->bands; spins++)
+      if (spins < SPINS) _mm_pause(); else sched_yield();
   }
   _tile_release();
+}
+
+static void *started(void *given) {
+  Worker me = *(Worker *)given;
+  free(given);
+  work(me.job, me.number);
+  forget(me.job);
   return NULL;
+}
+
+static void start(Job *job, int number) {
+  pthread_t thread;
+  Worker *worker = malloc(sizeof *worker);
+  if (!worker) return; /* then the others do its share */
+  *worker = (Worker){job, number};
+  atomic_fetch_add(&job->known, 1);
+  if (pthread_create(&thread, NULL, started, worker)) forget(job), free(worker);
+  else pthread_detach(thread);
 }
 
 /* 0 where the processor's matrix units may be used: Linux gives a process their registers when it asks. */
@@ -279,19 +303,20 @@ int amx_ready(void) {
 
 /* Runs chains of operations one after the other, each on all threads. -1 where memory is short. */
 int amx_run(const Op *ops, int count, int threads) {
-  Job job = {.ops = ops, .count = count, .next = calloc((size_t)count * threads, sizeof(atomic_long))};
-  Worker *workers = calloc(threads, sizeof *workers);
-  int ready = job.next && workers, made = 1;
-  if (ready) {
-    for (int i = 0; i < threads; i++) workers[i].job = &job, workers[i].number = i;
-    while (made < threads && !pthread_create(&workers[made].thread, NULL, work, workers + made)) made++;
-    job.threads = made;
-    atomic_store(&job.started, 1);
-    work(workers);
-    for (int i = 1; i < made; i++) pthread_join(workers[i].thread, NULL);
+  Job *job = malloc(sizeof *job + count * sizeof(Chain));
+  atomic_long *next = calloc((size_t)count * threads, sizeof *next);
+  if (!job || !next) return free(job), free(next), -1;
+  job->chains = 0, job->threads = threads, job->next = next;
+  atomic_init(&job->known, 1);
+  for (int i = 0; i < count; i += ops[i].chain) {
+    Chain *c = job->chain + job->chains++;
+    c->first = ops + i, c->bands = bands_of(ops + i, threads);
+    atomic_init(&c->done, 0);
   }
-  free(job.next), free(workers);
-  return ready ? 0 : -1;
+  for (int i = 1; i < threads; i++) start(job, i);
+  work(job, 0);
+  forget(job);
+  return 0;
 }
 
 int amx_op_size(void) { return sizeof(Op); }
