@@ -19,7 +19,7 @@ from upscale.engines.machine import free_bytes
 from upscale.engines.race import fits_kernels
 from upscale.engines.torch import TorchEngine
 from upscale.enlarge import Enlarger
-from upscale.image import Array, Image
+from upscale.image import Array, Image, to_float
 from upscale.spec import ModelSpec
 from upscale.zoo import load
 
@@ -96,6 +96,30 @@ def test_the_rest_of_the_contract(
     contract.check_sizes_alternate(engine, [make_photo(40, 20), make_photo(64, 12)])
     contract.check_interleaved_runs(engine, picture)
     contract.check_nan_is_an_error(open_, small_network(spec, 6), picture)
+
+
+@contract.by_spec
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float16])
+def test_a_recorded_run_is_the_plain_one_bit_for_bit(
+    open_: contract.Open,
+    spec: ModelSpec,
+    dtype: type[np.generic],
+    small_network: MakeCheckpoint,
+    make_photo: MakePhoto,
+) -> None:
+    recording, plain = (open_(small_network(spec, 7)) for _ in range(2))
+    assert isinstance(recording, TorchEngine)
+    assert isinstance(plain, TorchEngine)
+    plain._record = None  # pyright: ignore[reportPrivateUsage]
+    pictures = [np.roll(make_photo(40 * spec.unshuffle, 18 * spec.unshuffle), k, axis=0) for k in range(4)]
+    for plan in (Plan(40, 40), Plan(16, 8)):
+        for picture in pictures:
+            one, other = (
+                np.concatenate(list(engine.run(iter([to_float(picture)]), *picture.shape[1::-1], plan, dtype)))
+                for engine in (recording, plain)
+            )
+            np.testing.assert_array_equal(one, other)
+        assert recording._recording is not None, "else nothing was tested"  # pyright: ignore[reportPrivateUsage]
 
 
 # ---------------------------------------------------------------- with real weights

@@ -21,6 +21,8 @@ def prepared(job: Job) -> tuple[Run, dict[str, str]]:
         bands = engine.run(iter([to_float(job.pixels)]), width, height, plan, np.uint8)
         return np.concatenate(list(bands))
 
+    if job.device != "cpu":
+        run()  # with the second one, runs are recorded
     return run, {"engine": f"{engine.name} {engine.version}", "precision": engine.precision}
 
 
