@@ -14,10 +14,7 @@ wait for each other, so that only one computes at a time; the first steps of eac
 # pyright: reportUnknownMemberType=false
 
 import argparse
-import json
 import resource
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from asked import Asked
 from common import median, save, table
 
 from upscale.nets import build
@@ -97,35 +95,23 @@ def _options() -> argparse.Namespace:
 
 
 class Peer:
-    """basicsr's process. It computes only while it is asked to."""
+    """basicsr's process."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         wishes = [f"--{key}={getattr(options, key)}" for key in ("device", "batch", "crop", "blocks", "features")]
         if options.threads:
             wishes.append(f"--threads={options.threads}")
-        command = [str(options.peer), "-I", str(PEER), *wishes]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._asked = Asked([str(options.peer), "-I", str(PEER), *wishes])
         self.memory = 0
-        self.versions: dict[str, str] = self._answer()["ready"]
+        self.versions: dict[str, str] = self._asked.ready["ready"]
 
     def steps(self, count: int) -> float:
-        assert self.process.stdin is not None
-        print(count, file=self.process.stdin, flush=True)
-        answer = self._answer()
+        answer = self._asked.ask(count)
         self.memory = answer["memory"]
         return answer["seconds"]
 
     def end(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
-
-    def _answer(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            sys.exit(f"{self.process.args}: ended with {self.process.wait()}")
-        return json.loads(line)
+        self._asked.end()
 
 
 def _our_way(options: argparse.Namespace, precision: Precision) -> Way:

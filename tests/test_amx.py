@@ -305,6 +305,45 @@ def test_nobody_waits_for_a_thread_that_comes_late_and_it_does_no_harm(threads: 
         np.testing.assert_array_equal(one, results[0])
 
 
+GUARDED = """
+import ctypes, mmap, sys
+from types import SimpleNamespace
+import numpy as np
+from upscale.bands import Plan
+from upscale.engines import amx_rows
+from upscale.engines.amx import AmxEngine
+from upscale.zoo import load
+
+libc, real, kept = ctypes.CDLL(None, use_errno=True), np.zeros, []
+
+def zeros(size, dtype):
+    # memory that ends where a page begins that nobody may read
+    bytes_ = size * np.dtype(dtype).itemsize
+    pages = -(-bytes_ // mmap.PAGESIZE)
+    whole = mmap.mmap(-1, (pages + 1) * mmap.PAGESIZE)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(whole))
+    assert libc.mprotect(ctypes.c_void_p(start + pages * mmap.PAGESIZE), mmap.PAGESIZE, 0) == 0
+    kept.append(whole)
+    return np.frombuffer(whole, np.uint8, bytes_, pages * mmap.PAGESIZE - bytes_).view(dtype)
+
+amx_rows.np = SimpleNamespace(**{**vars(np), "zeros": zeros})
+engine = AmxEngine(load("x4plus-anime"))
+for width in map(int, sys.argv[1:]):
+    for _ in engine.run(iter([real((8, width, 3), np.float32)]), width, 8, Plan(8, 8), np.uint8):
+        pass
+print("read nothing beyond", flush=True)
+"""
+
+
+@pytest.mark.skipif(not amx_library.usable(), reason="no AMX here")
+def test_nothing_is_read_beyond_the_memory_that_was_taken() -> None:
+    """In strips tiles begin some pixels before a sixteenth, and end as many behind the picture, the last row's behind all."""
+    done = subprocess.run(
+        [sys.executable, "-c", GUARDED, "1", "16", "130", "144", "304"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "read nothing beyond\n"), done.stderr[-2000:]
+
+
 @pytest.mark.usefixtures("tiles")
 def test_memory_that_is_used_again_shows_nothing_of_the_picture_before(random_checkpoint: MakeCheckpoint) -> None:
     checkpoint = in_range(random_checkpoint(RRDB, 3))

@@ -118,7 +118,8 @@ def _start(block: tuple[int, Bits]) -> int:
 
 
 def _aligned(size: int) -> Bits:
-    """So many bytes of zeros, from a whole pixel on. Raises MemoryError."""
-    memory = np.zeros(size + PIXEL, np.uint8)
+    """So many bytes of zeros, from a whole pixel on, and a tile's behind them: in strips the last tile of a row begins some
+    pixels early and is read beyond the row's end. Raises MemoryError."""
+    memory = np.zeros(size + PIXEL + _TILE * PIXEL, np.uint8)
     start = -memory.ctypes.data % PIXEL
     return memory[start : start + size].view(np.uint16)
