@@ -17,12 +17,14 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from asked import Asked, SilentError
 from bars import bars
 from common import PICTURE, RESULTS, kind, median, picture, psnr, save, table
 
@@ -95,6 +97,8 @@ def main() -> None:
         _write_job(checkpoint, picture(PICTURE, width, height), place)
         limits = [_limits(options.device)]
         _measure(found, place, options)
+        if found[0].failure:
+            sys.exit(f"{found[0].name}, with which all are compared: {found[0].failure}")
         limits.append(_limits(options.device))
         rows = _rows(found, place, _best_of(limits), checkpoint, options.size)
     print(f"{options.model}, {width}×{height} on {options.device}, {options.repeats} runs each, medians")
@@ -155,46 +159,33 @@ def _measure(found: list[Way], place: Path, options: argparse.Namespace) -> None
 
 
 def _take_turns(found: list[Way], place: Path, device: str, repeats: int) -> None:
-    started = [(way, process) for way in found if (process := _started(way, place, device))]
+    started = [(way, asked) for way in found if (asked := _started(way, place, device))]
+    runs = 2 if len(started) > 1 else 1  # after the others' turns a process is cold: the first run warms it
     for _ in range(repeats):
-        for way, process in started:
-            runs = 2 if len(started) > 1 else 1  # after the others' turns a process is cold: the first run warms it
-            if not way.failure and (answer := _asked(way, process, str(runs))):
+        for way, asked in started:
+            if not way.failure and (answer := _tried(way, partial(asked.ask, runs))):
                 way.seconds.append(answer["seconds"][-1])
                 way.memory = answer["memory"]
-    for _, process in started:
-        assert process.stdin
-        process.stdin.close()
-        process.wait()
+    for _, asked in started:
+        asked.end()
 
 
-def _started(way: Way, place: Path, device: str) -> "subprocess.Popen[str] | None":
-    said = place / f"{way.name}.log"
+def _started(way: Way, place: Path, device: str) -> Asked | None:
     command = [way.python, str(PEERS / way.script), str(place), device, str(_result(way, place)), *way.wishes]
-    with said.open("w") as errors:
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
-    ready = _answer(way, process, said)
-    if ready is None:
+    asked: Asked | None = _tried(way, partial(Asked, command))
+    if asked is not None:
+        way.versions, way.preparing = asked.ready["ready"], asked.ready["preparing"]
+        print(f"{way.name} is ready after {way.preparing:.1f} s", file=sys.stderr)
+    return asked
+
+
+def _tried(way: Way, step: Callable[[], Any]) -> Any:
+    """What the step gives; None where the way fails, which is kept for the list of those that are left out."""
+    try:
+        return step()
+    except (SilentError, OSError) as error:
+        way.failure = str(error)
         return None
-    way.versions, way.preparing = ready["ready"], ready["preparing"]
-    print(f"{way.name} is ready after {way.preparing:.1f} s", file=sys.stderr)
-    return process
-
-
-def _asked(way: Way, process: "subprocess.Popen[str]", question: str) -> Any:
-    assert process.stdin
-    print(question, file=process.stdin, flush=True)
-    return _answer(way, process, None)
-
-
-def _answer(way: Way, process: "subprocess.Popen[str]", said: Path | None) -> Any:
-    assert process.stdout
-    line = process.stdout.readline()
-    if line:
-        return json.loads(line)
-    lines = said.read_text(encoding="utf-8", errors="replace").strip().splitlines() if said else []
-    way.failure = f"ended with {process.wait()}: {lines[-1] if lines else ''}"
-    return None
 
 
 def _result(way: Way, place: Path) -> Path:
