@@ -42,6 +42,18 @@ def mild(scale: int) -> Degradation:
     )
 
 
+def photo(scale: int) -> Degradation:
+    """All photographs that people bring: as many clean ones as `mild` ones, and some that are noisier."""
+    clean = chain(shrink(scale, by=("matlab bicubic", *GOOD)), eight_bits())
+    noisy = chain(
+        maybe(0.3, gaussian_blur((0.1 * scale, 0.3 * scale))),
+        shrink(scale, by=("matlab bicubic", *GOOD)),
+        gaussian_noise((1.0, 6.0), gray=0.3),
+        jpeg((40, 95), FILES),
+    )
+    return one_of((4, clean), (4, mild(scale)), (2, noisy))
+
+
 def realesrgan(scale: int) -> Degradation:
     """Real-ESRGAN's second order, as published: heavy. See `realesrgan.SecondOrder`."""
     return SecondOrder(scale)
@@ -137,6 +149,7 @@ def anime(scale: int) -> Degradation:
 PRESETS: Mapping[str, Preset] = {
     "bicubic": bicubic,
     "mild": mild,
+    "photo": photo,
     "realesrgan": realesrgan,
     "jpeg": jpeg_files,
     "video": video,
