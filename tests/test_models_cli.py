@@ -21,8 +21,9 @@ from upscale import zoo
 from upscale.checkpoint import Checkpoint, read_checkpoint, write_pth, write_safetensors
 from upscale.files import sha256_of
 from upscale.models_cli import main
+from upscale.sources import Download
 from upscale.spec import ModelSpec
-from upscale.zoo import Download, Entry
+from upscale.zoo import Entry
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TINY = ModelSpec("tiny", "compact", 2, features=4, blocks=3, activation="prelu", license="CC0-1.0")
@@ -299,6 +300,19 @@ class TestConvert:
         assert same(made, zoo.load("animevideov3"))
         assert (made.spec.name, made.spec.license) == ("animevideov3", "BSD-3-Clause (inferred)")
         assert made.notes["source_sha256"] == zoo.entry("animevideov3").sources[1].sha256
+
+    def test_notes_are_written_beside_those_that_are_there(self, tiny: Path, tmp_path: Path) -> None:
+        out, again = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
+        call("convert", tiny, out, "--note", "commit = 1a2b3c", "--note", "sums=1+1=2")
+        call("convert", out, again, "--note", "commit=4d5e6f")
+        assert read_checkpoint(out).notes == {"commit": "1a2b3c", "sums": "1+1=2"}
+        assert read_checkpoint(again).notes == {"commit": "4d5e6f", "sums": "1+1=2"}
+        assert "\ncommit: 4d5e6f\n" in call("show", again).stdout
+
+    @pytest.mark.parametrize("note", ["commit", "=1a2b3c"])
+    def test_what_is_no_note_is_refused(self, tiny: Path, tmp_path: Path, note: str) -> None:
+        assert "KEY=TEXT" in fails("convert", tiny, tmp_path / "out.safetensors", "--note", note, status=2)
+        assert not (tmp_path / "out.safetensors").exists()
 
     @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
     def test_fp16(self, tiny: Path, tmp_path: Path, suffix: str) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from upscale import zoo
 from upscale.errors import ChecksumError, ModelError
 from upscale.files import sha256_of
+from upscale.sources import Download, Packed
 from upscale_training.backbones import BACKBONES, Backbone, load_backbone, random_backbone
 from upscale_training.backbones.nets import MEAN, STD, parameter_shapes
 from upscale_training.backbones.pickles import read_arrays
@@ -50,12 +51,12 @@ def seed_of(backbone: Backbone) -> int:
 def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine without weights, for which alexnet's official file is one that `saved(1, …)` makes. Its torch hub folder."""
     official = saved(1, tmp_path / "elsewhere" / FILE)
-    download = zoo.Download(f"https://download.pytorch.org/models/{FILE}", sha256_of(official))
+    download = Download(f"https://download.pytorch.org/models/{FILE}", sha256_of(official))
     known = zoo.backbones()
-    packed = tuple(source for source in known["alexnet"].sources if isinstance(source, zoo.Packed))
+    packed = tuple(source for source in known["alexnet"].sources if isinstance(source, Packed))
     one = zoo.Backbone("alexnet", "", "", (download, *packed))
     monkeypatch.setattr(zoo, "backbones", lambda: {**known, "alexnet": one})
-    monkeypatch.setattr(zoo.Packed, "files", lambda _: {})
+    monkeypatch.setattr(Packed, "files", lambda _: {})
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     return tmp_path / "torch" / "hub" / "checkpoints"
 

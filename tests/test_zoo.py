@@ -15,15 +15,16 @@ import numpy as np
 import pytest
 import torch
 
-from upscale import zoo
+from upscale import sources, zoo
 from upscale.checkpoint import Checkpoint, read_checkpoint, write_pth, write_safetensors
 from upscale.errors import ChecksumError, ModelError, WeightsMissingError
 from upscale.files import sha256_of
 from upscale.image import Array, Floats
 from upscale.keys import parameter_shapes
 from upscale.nets import build
+from upscale.sources import Download, Wheel
 from upscale.spec import ModelSpec
-from upscale.zoo import Download, Entry, Wheel
+from upscale.zoo import Entry
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 WHEEL_MODELS = ("x4plus", "x4plus-anime", "animevideov3")
@@ -283,6 +284,49 @@ class TestDenoise:
     def test_others_name_the_model_that_can(self, name: str) -> None:
         with pytest.raises(ModelError, match=r"no adjustable denoise strength.*: general-x4v3$"):
             zoo.load_denoised(name, 0.5)
+
+
+class TestShippedModels:
+    @pytest.fixture
+    def shipped(
+        self, own_cache: Path, tmp_path: Path, random_checkpoint: MakeCheckpoint, monkeypatch: pytest.MonkeyPatch
+    ) -> Path:
+        """A known model `own` whose file lies beside zoo.toml; `own_cache` is empty."""
+        path = tmp_path / "own.safetensors"
+        write_safetensors(replace(random_checkpoint(TINY, 3), notes={"recipe": "mine.py"}), path)
+        text = f'''[[model]]
+            name = "own"
+            arch = "compact"
+            scale = 2
+            license = "CC0-1.0"
+            good_for = "tests"
+            [[model.source]]
+            file = "own.safetensors"
+            sha256 = "{sha256_of(path)}"'''
+        known = zoo.parse(text)
+        monkeypatch.setattr(zoo, "entries", lambda: known)
+        monkeypatch.setattr(sources, "data_folder", lambda: tmp_path)
+        return path
+
+    def test_is_there_at_once_and_keeps_what_it_says_of_itself(self, shipped: Path) -> None:
+        wanted, entry = read_checkpoint(shipped), zoo.entry("own")
+        for _ in ("from the file", "from the cache"):
+            found = zoo.load("own")
+            assert found.notes["recipe"] == "mine.py"
+            assert found.notes["source_sha256"] == sha256_of(shipped)
+            assert all(np.array_equal(value, wanted.arrays[key]) for key, value in found.arrays.items())
+        assert entry.here == entry.sources[0]
+        assert entry.download is None
+
+    def test_damaged_file_is_refused_with_the_remedy(self, shipped: Path) -> None:
+        shipped.write_bytes(shipped.read_bytes()[:-1] + b"x")
+        with pytest.raises(ChecksumError, match="pip install --force-reinstall --no-deps upscale"):
+            zoo.load("own")
+
+    def test_missing_file_is_said(self, shipped: Path) -> None:
+        shipped.unlink()
+        with pytest.raises(WeightsMissingError, match="pip install --force-reinstall --no-deps upscale"):
+            zoo.load("own")
 
 
 class TestWheelModels:

@@ -6,9 +6,9 @@ Results go to stdout, talk to stderr. Everything heavy is imported inside the co
 import contextlib
 import json
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -36,12 +36,13 @@ def main() -> None:
 def list_models(backbones: bool, as_json: bool) -> None:
     """Show the models that are known by name."""
     from upscale import zoo
+    from upscale.facts import entry_facts
 
     if backbones:
         _list_backbones(as_json)
         return
     if as_json:
-        click.echo(json.dumps([_entry_facts(model) for model in zoo.entries()], indent=2))
+        click.echo(json.dumps([entry_facts(model) for model in zoo.entries()], indent=2))
         return
     rows = [("name", "scale", "network", "weights", "license", "good for")]
     for model in zoo.entries():
@@ -57,14 +58,15 @@ def list_models(backbones: bool, as_json: bool) -> None:
 def show(model: str, as_json: bool) -> None:
     """Show what a model is: its shape, cost, origin and license."""
     from upscale import zoo
+    from upscale.facts import entry_facts, file_facts, lines, network_facts
 
     known = next((entry for entry in zoo.entries() if entry.name == model), None)
-    facts = _entry_facts(known) if known else {}
+    facts = entry_facts(known) if known else {}
     if known is None or known.here:
-        facts |= _network_facts(zoo.load(model))
+        facts |= network_facts(zoo.load(model))
     if known is None:
-        facts["files"] = _file_facts(Path(model))
-    click.echo(json.dumps(facts, indent=2) if as_json else "\n".join(_lines(facts)))
+        facts["files"] = file_facts(Path(model))
+    click.echo(json.dumps(facts, indent=2) if as_json else "\n".join(lines(facts)))
     if known and not known.here:
         click.echo(f"not on this machine: `upscale-models fetch {known.name}` gets it", err=True)
 
@@ -115,17 +117,25 @@ def verify(names: tuple[str, ...]) -> None:
 @click.argument("out", type=OutFile)
 @click.option("--name", help="Name to write into OUT.")
 @click.option("--license", "license_", help="License to write into OUT.")
+@click.option(
+    "--note", "notes", multiple=True, metavar="KEY=TEXT", help="To write into OUT; `show` tells it. Repeatable."
+)
 @click.option("--fp16", is_flag=True, help="Store half precision: half the size, rounded weights.")
 @OVERWRITE
-def convert(source: str, out: Path, name: str | None, license_: str | None, fp16: bool, overwrite: bool) -> None:
+def convert(
+    source: str, out: Path, name: str | None, license_: str | None, notes: tuple[str, ...], fp16: bool, overwrite: bool
+) -> None:
     """Convert a model (a name or any checkpoint file) into OUT: .safetensors, .pth as Real-ESRGAN reads it, .onnx, or
     ncnn's .param with its .bin. The last two are run where onnxruntime or ncnn is installed, and compared."""
+    from dataclasses import replace
+
     from upscale import zoo
 
     _check_output(out, overwrite)
+    added = dict(map(_note, notes))
     checkpoint = zoo.load(source)
     checkpoint = checkpoint.named(name or checkpoint.spec.name, license_)
-    _write(checkpoint, out, fp16)
+    _write(replace(checkpoint, notes={**checkpoint.notes, **added}), out, fp16)
 
 
 @main.command()
@@ -151,61 +161,11 @@ def blend(
     _write(replace(mixed.named(mixed.spec.name, license_), notes={"blend": note}), out)
 
 
-def _entry_facts(model: "Entry") -> dict[str, Any]:
-    here = model.here
-    return {
-        "name": model.name,
-        "default": model.default,
-        "arch": model.arch,
-        "scale": model.scale,
-        "here": here is not None,
-        "license": model.license,
-        "good_for": model.good_for,
-        "denoise": model.denoise,
-        "sources": [
-            {"origin": source.origin, "sha256": source.sha256, "used": source == here} for source in model.sources
-        ],
-    }
-
-
-def _network_facts(checkpoint: "Checkpoint") -> dict[str, Any]:
-    """The spec, and what follows from it."""
-    from dataclasses import asdict
-
-    from upscale.stages import macs_per_pixel
-
-    spec = checkpoint.spec
-    return asdict(spec) | {
-        "parameters": sum(array.size for array in checkpoint.arrays.values()),
-        "macs_per_pixel": macs_per_pixel(spec),
-        "receptive_radius": spec.radius,
-        "notes": checkpoint.notes,
-    }
-
-
-def _file_facts(path: Path) -> list[dict[str, str]]:
-    from upscale.files import sha256_of
-
-    pair = [path.with_suffix(".param"), path.with_suffix(".bin")]
-    files = pair if path.suffix.lower() in (".param", ".bin") else [path]
-    return [{"origin": str(file), "sha256": sha256_of(file)} for file in files]
-
-
-def _lines(facts: dict[str, Any]) -> Iterator[str]:
-    for key, value in facts.items():
-        if key in ("sources", "files"):
-            for part in value:
-                yield from _lines(part)
-        elif key == "notes":
-            yield from _lines(value)
-        elif value is not None:
-            yield f"{key.replace('_', ' ')}: {_text(value)}"
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+def _note(text: str) -> tuple[str, str]:
+    key, sign, value = text.partition("=")
+    if not sign or not key.strip():
+        raise click.BadParameter(f"{text!r} is no KEY=TEXT, such as commit=1a2b3c", param_hint="--note")
+    return key.strip(), value.strip()
 
 
 def _list_backbones(as_json: bool) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 from upscale import zoo
 from upscale.checkpoint import Checkpoint
 from upscale.errors import ModelError
-from upscale.zoo import Entry, Source
+from upscale.sources import Source
+from upscale.zoo import Entry
 
 BAD = "BAD"
 

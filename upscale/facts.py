@@ -1,0 +1,62 @@
+"""What is told of a network by `upscale-models list` and `show`: facts as values, and as lines."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from upscale.checkpoint import Checkpoint
+from upscale.files import sha256_of
+from upscale.stages import macs_per_pixel
+from upscale.zoo import Entry
+
+
+def entry_facts(model: Entry) -> dict[str, Any]:
+    here = model.here
+    return {
+        "name": model.name,
+        "default": model.default,
+        "arch": model.arch,
+        "scale": model.scale,
+        "here": here is not None,
+        "license": model.license,
+        "good_for": model.good_for,
+        "denoise": model.denoise,
+        "sources": [
+            {"origin": source.origin, "sha256": source.sha256, "used": source == here} for source in model.sources
+        ],
+    }
+
+
+def network_facts(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The spec, and what follows from it."""
+    spec = checkpoint.spec
+    return asdict(spec) | {
+        "parameters": sum(array.size for array in checkpoint.arrays.values()),
+        "macs_per_pixel": macs_per_pixel(spec),
+        "receptive_radius": spec.radius,
+        "notes": checkpoint.notes,
+    }
+
+
+def file_facts(path: Path) -> list[dict[str, str]]:
+    pair = [path.with_suffix(".param"), path.with_suffix(".bin")]
+    files = pair if path.suffix.lower() in (".param", ".bin") else [path]
+    return [{"origin": str(file), "sha256": sha256_of(file)} for file in files]
+
+
+def lines(facts: dict[str, Any]) -> Iterator[str]:
+    for key, value in facts.items():
+        if key in ("sources", "files"):
+            for part in value:
+                yield from lines(part)
+        elif key == "notes":
+            yield from lines(value)
+        elif value is not None:
+            yield f"{key.replace('_', ' ')}: {_text(value)}"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value)
