@@ -5,6 +5,7 @@ once. That costs no more than one backward pass, frees each term's memory before
 every term pulls.
 """
 
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -87,11 +88,15 @@ class _Turn:
         """A number for the chance of one micro-batch of one process."""
         return self.players.group.share.rank * _PARTS + number
 
+    def seed(self, number: int) -> int:
+        """Of the chance of one micro-batch in this step."""
+        return self.step * _PARTS**2 + self.part(number)
+
     def real(self, part: Pictures, number: int) -> Tensor:
         """What the discriminator is told to be real of one micro-batch."""
         if self.stage.real is None:
             return part.hr
-        chance = torch.Generator().manual_seed(self.step * _PARTS**2 + self.part(number))
+        chance = torch.Generator().manual_seed(self.seed(number))
         return self.stage.real(part.lr, part.hr, part.clean, chance)
 
 
@@ -132,7 +137,9 @@ def _backward(turn: _Turn, part: Pictures, share: float, number: int) -> Tensor:
             )
     outputs = [output, *features]
     leaves = [one.detach().float().requires_grad_() for one in outputs]
-    seen = Seen(part.lr, part.hr, leaves[0], part.clean, players.ema.network, players.adversary, leaves[1:])
+    chance = random.Random(turn.seed(number))
+    average, adversary = players.ema.network, players.adversary
+    seen = Seen(part.lr, part.hr, leaves[0], part.clean, average, adversary, leaves[1:], chance)
     sums = [torch.zeros_like(leaf) for leaf in leaves]
     for term in _terms(turn, number):
         _pull(turn, term, seen, leaves, sums, share)

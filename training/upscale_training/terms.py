@@ -4,10 +4,11 @@
 something else says so with `sees`: `Term("consistency", 0.1, low_frequency, sees=sr_and_lr)`.
 """
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +59,10 @@ Weight = float | Ramp | Pull
 
 @dataclass(eq=False)
 class Seen:
-    """What the terms of one step may look at. Pictures are float32 (N, 3, H, W) in [0, 1]; `sr` carries the gradient."""
+    """What the terms of one step may look at. Pictures are float32 (N, 3, H, W) in [0, 1]; `sr` carries the gradient.
+
+    `chance`: for terms that draw something; the same in each run and after a resume.
+    """
 
     lr: Tensor
     hr: Tensor
@@ -67,6 +71,7 @@ class Seen:
     ema: nn.Module | None = None
     adversary: "Adversary | None" = None
     generator_features: list[Tensor] = field(default_factory=list[Tensor])
+    chance: random.Random = field(default_factory=lambda: random.Random(0))
 
     @cached_property
     def ema_sr(self) -> Tensor:
@@ -78,7 +83,7 @@ class Seen:
             return self.ema(self.lr).float()
 
 
-Sees = Callable[[Seen], tuple[Tensor, ...]]
+Sees = Callable[[Seen], tuple[Any, ...]]
 
 
 def sr_and_hr(seen: Seen) -> tuple[Tensor, ...]:
@@ -87,6 +92,11 @@ def sr_and_hr(seen: Seen) -> tuple[Tensor, ...]:
 
 def sr_and_lr(seen: Seen) -> tuple[Tensor, ...]:
     return seen.sr, seen.lr
+
+
+def everything(seen: Seen) -> tuple[Seen]:
+    """For losses that take a `Seen`."""
+    return (seen,)
 
 
 def sr_hr_and_ema(seen: Seen) -> tuple[Tensor, ...]:

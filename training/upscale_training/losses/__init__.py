@@ -18,6 +18,7 @@ from upscale_training.losses.ready import (
     lpips,
     mse,
     perceptual,
+    steady,
     style,
     wavelet,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "needs_backbone",
     "perceptual",
     "prepare",
+    "steady",
     "style",
     "wavelet",
 ]

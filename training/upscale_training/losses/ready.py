@@ -17,8 +17,9 @@ from upscale_training.losses.deep import LAYERS, Compared, Perceptual
 from upscale_training.losses.distill import Attention, Outputs, Teacher, lr_and_features, sr_and_clean, taught_by
 from upscale_training.losses.grid import grid_pattern
 from upscale_training.losses.late import Late, Load
+from upscale_training.losses.moved import steadiness
 from upscale_training.metrics import Dists, Lpips
-from upscale_training.terms import Loss, Term, Weight, sr_and_lr, sr_hr_and_ema
+from upscale_training.terms import Loss, Term, Weight, everything, sr_and_lr, sr_hr_and_ema
 
 
 def l1(weight: Weight) -> Term:
@@ -86,6 +87,11 @@ def consistency(weight: Weight, blocks: int = 4) -> Term:
 def grid(weight: Weight, period: int = 4) -> Term:
     """Against checkerboards; `period`: the network's scale."""
     return Term("grid", weight, partial(grid_pattern, period=period))
+
+
+def steady(weight: Weight, reach: float = 1.0, sigma: float = 2.0) -> Term:
+    """Against flicker: the same scene, moved by up to `reach` pixels of the input and with other noise, comes out the same."""
+    return Term("steady", weight, partial(steadiness, reach=reach, sigma=sigma), everything)
 
 
 def feature_matching(weight: Weight) -> Term:
