@@ -26,7 +26,7 @@ class Enlarged(nn.Module):
         self.add = add
 
     def forward(self, lr: Tensor) -> Tensor:
-        return self.add(F.interpolate(lr, scale_factor=SCALE, mode="bicubic", align_corners=False))
+        return self.add(F.interpolate(lr, scale_factor=SCALE, mode="bicubic", antialias=True))
 
 
 def waves(length: float, side: int = 80) -> Tensor:
