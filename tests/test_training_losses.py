@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import random
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from upscale_training.adversary.unet import UNetDiscriminator
 from upscale_training.backbones import Backbone, BackboneName
 from upscale_training.errors import BackboneMissingError, RecipeError
 from upscale_training.losses import artifacts, bands, coarse, deep, distill
-from upscale_training.terms import Seen, Term
+from upscale_training.terms import Seen, Term, sr_and_lr
 
 
 def noise(seed: int, *shape: int) -> Tensor:
@@ -377,3 +378,36 @@ def test_plain_terms_can_be_pickled() -> None:
     for make in (*PLAIN, losses.ldl, losses.consistency, losses.feature_matching, losses.perceptual):
         term = pickle.loads(pickle.dumps(make(0.5)))
         assert (term.name, term.weight) == (make(0.5).name, 0.5)
+
+
+def test_jittered_terms_look_from_another_corner_each_time_at_all_large_pictures() -> None:
+    corners = set[tuple[int, ...]]()
+
+    def loss(sr: Tensor, lr: Tensor) -> Tensor:
+        assert lr.shape[-2:] == (8, 8)  # no picture of the result's size: left as it is
+        corners.add((32 - sr.shape[-2], 32 - sr.shape[-1]))
+        return sr.mean()
+
+    looked_at = seen(chance=random.Random(3))
+    term = losses.jittered(Term("mine", 0.5, loss, sr_and_lr))
+    assert (term.name, term.weight) == ("mine", 0.5)
+    for _ in range(200):
+        term(looked_at)
+    assert corners == {(top, left) for top in range(4) for left in range(4)}
+
+
+def test_jittered_terms_compare_the_same_part_of_both() -> None:
+    truth = noise(4)
+    assert float(losses.jittered(losses.l1(1.0))(seen(sr=truth, hr=truth))) == 0
+
+
+def test_a_network_that_sees_every_fourth_place_sees_a_grid_only_when_jittered() -> None:
+    grid = torch.zeros(1, 3, 32, 32)
+    grid[..., 1::4, 1::4] = 1  # between the places that it looks at
+
+    def every_fourth(sr: Tensor, hr: Tensor) -> Tensor:
+        return (sr - hr)[..., ::4, ::4].abs().mean()
+
+    term, looked_at = Term("fourth", 1.0, every_fourth), seen(sr=grid, hr=torch.zeros_like(grid), lr=grid)
+    assert float(term(looked_at)) == 0
+    assert max(float(losses.jittered(term)(looked_at)) for _ in range(100)) > 0.5

@@ -103,6 +103,16 @@ def sr_hr_and_ema(seen: Seen) -> tuple[Tensor, ...]:
     return seen.sr, seen.hr, seen.ema_sr
 
 
+def from_any_corner(sees: Sees, most: int) -> Sees:
+    """What `sees` gives, without up to `most` - 1 rows and columns at the top and left, as many as chance says."""
+
+    def cut(seen: Seen) -> tuple[Any, ...]:
+        size, top, left = seen.sr.shape[-2:], seen.chance.randrange(most), seen.chance.randrange(most)
+        return tuple(one[..., top:, left:] if one.shape[-2:] == size else one for one in sees(seen))
+
+    return cut
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Term:
     """`weight · loss(*sees(seen))` is added to the generator's loss."""
