@@ -114,6 +114,16 @@ def last_state(run: Path) -> dict[str, Any]:
     return torch.load(sorted((run / "checkpoints").iterdir())[-1], weights_only=True)
 
 
+def test_a_generator_may_wait_for_its_discriminator_longer_than_a_line_of_the_log(place: Path) -> None:
+    """For whole lines of the log nothing of the generator is measured; the first version could not write such a line."""
+    script = place / "recipe.py"
+    script.write_text(RECIPE.replace("AdversaryRecipe(patch)", "AdversaryRecipe(patch, generator_from=5)"))
+    assert carried_out(order(place), []) == "finished"
+    lines = [line for line in log(place / "run") if line["kind"] == "step" and line["stage"] == "gan"]
+    assert ["losses" in line for line in lines] == [False, False, False, True, True]
+    assert all(line["skipped"] == 0 for line in lines)
+
+
 def test_a_run_leaves_a_model_a_log_pictures_and_a_report(place: Path) -> None:
     lines: list[dict[str, Any]] = []
     assert carried_out(order(place), [lines.append]) == "finished"

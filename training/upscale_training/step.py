@@ -48,7 +48,7 @@ def train_step(players: Players, pictures: Pictures, stage: Stage, step: int) ->
     All gradients are there before anything changes: torch.OutOfMemoryError leaves `players` as they were.
     """
     rate, adversary = rate_at(stage, step), players.adversary
-    facts: Facts = {"rates.generator": rate * players.slowed}
+    facts: Facts = {"rates.generator": rate * players.slowed, "skipped": 0.0}
     turn = _Turn(players, stage, step, facts)
     learns = adversary is None or adversary.recipe.generator_learns(step)
     players.optimizer.zero_grad(set_to_none=True)

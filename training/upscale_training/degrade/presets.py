@@ -51,7 +51,7 @@ def photo(scale: int) -> Degradation:
         gaussian_noise((1.0, 6.0), gray=0.3),
         jpeg((40, 95), FILES),
     )
-    return one_of((4, clean), (4, mild(scale)), (2, noisy))
+    return one_of((4, clean), (3, mild(scale)), (3, noisy))
 
 
 def realesrgan(scale: int) -> Degradation:
