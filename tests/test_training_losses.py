@@ -389,11 +389,25 @@ def test_jittered_terms_look_from_another_corner_each_time_at_all_large_pictures
         return sr.mean()
 
     looked_at = seen(chance=random.Random(3))
-    term = losses.jittered(Term("mine", 0.5, loss, sr_and_lr))
+    term = losses.jittered(Term("mine", 0.5, loss, sr_and_lr), zooms=(1.0,))
     assert (term.name, term.weight) == ("mine", 0.5)
     for _ in range(200):
         term(looked_at)
     assert corners == {(top, left) for top in range(4) for left in range(4)}
+
+
+def test_jittered_terms_look_through_each_zoom() -> None:
+    sides = set[int]()
+
+    def loss(sr: Tensor, hr: Tensor) -> Tensor:
+        sides.add(sr.shape[-1])
+        assert sr.shape == hr.shape
+        return sr.mean()
+
+    looked_at, term = seen(), losses.jittered(Term("mine", 1.0, loss), most=1, zooms=(1.0, 2.0))
+    for _ in range(50):
+        term(looked_at)
+    assert sides == {32, 64}
 
 
 def test_jittered_terms_compare_the_same_part_of_both() -> None:

@@ -5,12 +5,13 @@ something else says so with `sees`: `Term("consistency", 0.1, low_frequency, see
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from upscale_training.errors import RecipeError
@@ -103,14 +104,20 @@ def sr_hr_and_ema(seen: Seen) -> tuple[Tensor, ...]:
     return seen.sr, seen.hr, seen.ema_sr
 
 
-def from_any_corner(sees: Sees, most: int) -> Sees:
-    """What `sees` gives, without up to `most` - 1 rows and columns at the top and left, as many as chance says."""
+def from_anywhere(sees: Sees, most: int, zooms: Sequence[float]) -> Sees:
+    """What `sees` gives, without up to `most` - 1 rows and columns at the top and left, and enlarged by one of `zooms`
+    (bilinear), as chance says. Pictures of another size than the result's stay as they are."""
 
     def cut(seen: Seen) -> tuple[Any, ...]:
         size, top, left = seen.sr.shape[-2:], seen.chance.randrange(most), seen.chance.randrange(most)
-        return tuple(one[..., top:, left:] if one.shape[-2:] == size else one for one in sees(seen))
+        zoom = seen.chance.choice(zooms)
+        return tuple(zoomed(one[..., top:, left:], zoom) if one.shape[-2:] == size else one for one in sees(seen))
 
     return cut
+
+
+def zoomed(picture: Tensor, zoom: float) -> Tensor:
+    return picture if zoom == 1 else F.interpolate(picture, scale_factor=zoom, mode="bilinear", align_corners=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
