@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from upscale.bands import Plan, Step, bands_of, schedule
 from upscale.checkpoint import Checkpoint
 from upscale.keys import canonical, parameter_shapes
 from upscale.nets import RRDBNet, SRVGGNetCompact, build
+from upscale.nets.compact import PReLU
 from upscale.spec import Activation, ModelSpec
 from upscale.stages import stages
 
@@ -125,3 +127,26 @@ def _in_bands(network: RRDBNet | SRVGGNetCompact, picture: Tensor, plan: Plan) -
         skip = (step.start - step.computed[0]) * stage.factor
         streams[stage.output] += y.unbind(2)[skip : skip + (step.stop - step.start) * stage.factor]
     return torch.stack(streams["enlarged"], dim=2)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_prelu_in_training_has_torchs_values_and_gradients(kind: torch.dtype) -> None:
+    dice = torch.Generator().manual_seed(1)
+    x, slopes = torch.randn(2, 5, 9, 7, generator=dice).to(kind), torch.rand(5, generator=dice)
+    pull = torch.randn(2, 5, 9, 7, generator=dice).to(kind)
+    found = list[tuple[Tensor, Tensor, Tensor]]()
+    for module in (PReLU(5), torch.nn.PReLU(5)):
+        module.weight.data.copy_(slopes)
+        leaf = x.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=kind == torch.bfloat16):
+            made = module(leaf) if isinstance(module, PReLU) else F.prelu(leaf, module.weight.to(kind))
+        made.backward(pull)
+        assert leaf.grad is not None
+        assert module.weight.grad is not None
+        found.append((made.detach(), leaf.grad, module.weight.grad))
+    ours, torchs = found
+    assert torch.equal(ours[0], torchs[0])
+    assert torch.equal(ours[1], torchs[1])
+    torch.testing.assert_close(ours[2], torchs[2], rtol=1e-5 if kind == torch.float32 else 2e-2, atol=1e-5)
+    with torch.no_grad():
+        assert torch.equal(PReLU(5)(x.float()), torch.nn.PReLU(5)(x.float()))

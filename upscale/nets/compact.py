@@ -3,6 +3,7 @@
 3×3 convolutions at the input's resolution, a pixel-shuffle at the end, and the nearest-neighbor enlarged input added.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -61,10 +62,20 @@ class SRVGGNetCompact(nn.Module):
         return conv
 
 
+class PReLU(nn.PReLU):
+    """torch's, with the same values; but where it is trained on a CPU, as two ReLUs, whose backward takes a quarter of the time."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
+        if input.device.type != "cpu" or not torch.is_grad_enabled():
+            return super().forward(input)
+        slopes = self.weight.to(input.dtype).view(1, -1, 1, 1)
+        return F.relu(input) - slopes * F.relu(-input)
+
+
 def _activation(spec: ModelSpec) -> nn.Module:
     match spec.activation:
         case "prelu":
-            return nn.PReLU(spec.features)
+            return PReLU(spec.features)
         case "leakyrelu":
             return nn.LeakyReLU(COMPACT_SLOPE)
         case "relu":
