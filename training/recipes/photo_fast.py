@@ -7,7 +7,7 @@ with AMX. On a GPU: `--batch 32 --crop 192 --steps 60000`.
 
 What each part of the game is for, found by leaving it out (looked at after 500 to 2,000 steps):
 
-- LPIPS (alex) is the cheapest eye; alone it draws a grid in step with AlexNet's strides. `jittered` leaves only a faint weave of it.
+- LPIPS (alex) is the cheapest eye; alone it draws a grid in step with AlexNet's strides. `jittered` leaves a faint weave.
 - VGG16's first layers see every pixel, and the weave; deeper ones cost as much again.
 - A discriminator of 34-pixel patches learns faster than those of 70. Pulled by more than a tenth of the other terms, the generator
   fools it before it has learnt anything; at a twentieth it is right in 75 % and hardly heard.
