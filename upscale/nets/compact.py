@@ -3,9 +3,12 @@
 3×3 convolutions at the input's resolution, a pixel-shuffle at the end, and the nearest-neighbor enlarged input added.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from upscale.nets.rows import as_picture, conv3x3, convolve
 from upscale.spec import COMPACT_SLOPE, ModelSpec
@@ -63,13 +66,31 @@ class SRVGGNetCompact(nn.Module):
 
 
 class PReLU(nn.PReLU):
-    """torch's, with the same values; but where it is trained on a CPU, as two ReLUs, whose backward takes a quarter of the time."""
+    """torch's, with the same values and gradients; where it is trained on a CPU, backward takes less than half of torch's time."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
         if input.device.type != "cpu" or not torch.is_grad_enabled():
             return super().forward(input)
-        slopes = self.weight.to(input.dtype).view(1, -1, 1, 1)
-        return F.relu(input) - slopes * F.relu(-input)
+        return _QuickPReLU.apply(input, self.weight.to(input.dtype).view(1, -1, 1, 1))  # pyright: ignore[reportReturnType]
+
+
+class _QuickPReLU(torch.autograd.Function):
+    """(N, C, H, W) and slopes (1, C, 1, 1) of one dtype. Keeps its input alone, as torch's; no comparisons: they are slow."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slopes: Tensor) -> Tensor:
+        ctx.save_for_backward(x, slopes)
+        return F.prelu(x, slopes.view(-1))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *pulls: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (pull,) = pulls
+        x, slopes = ctx.saved_tensors
+        low = x.clamp(max=0)
+        of_slopes = (pull * low).sum((2, 3), dtype=torch.float32).sum(0).view_as(slopes).to(slopes.dtype)
+        below = low.sign_().mul_(pull)  # −pull where x is below 0, else 0
+        return (pull + below).addcmul_(slopes, below, value=-1), of_slopes
 
 
 def _activation(spec: ModelSpec) -> nn.Module:
