@@ -380,34 +380,38 @@ def test_plain_terms_can_be_pickled() -> None:
         assert (term.name, term.weight) == (make(0.5).name, 0.5)
 
 
-def test_jittered_terms_look_from_another_corner_each_time_at_all_large_pictures() -> None:
-    corners = set[tuple[int, ...]]()
+def windows(size: int, **options: Any) -> set[tuple[int, int, int]]:
+    """Top, left and side of what `jittered` shows, found by the numbers that the pixels are."""
+    found = set[tuple[int, int, int]]()
 
     def loss(sr: Tensor, lr: Tensor) -> Tensor:
         assert lr.shape[-2:] == (8, 8)  # no picture of the result's size: left as it is
-        corners.add((32 - sr.shape[-2], 32 - sr.shape[-1]))
+        first = round(float(sr[0, 0, 0, 0]))
+        found.add((first // size, first % size, sr.shape[-1]))
         return sr.mean()
 
-    looked_at = seen(chance=random.Random(3))
-    term = losses.jittered(Term("mine", 0.5, loss, sr_and_lr), zooms=(1.0,))
+    numbers = torch.arange(float(size**2)).view(1, 1, size, size).expand(1, 3, size, size)
+    looked_at = seen(sr=numbers, hr=numbers, chance=random.Random(3))
+    term = losses.jittered(Term("mine", 0.5, loss, sr_and_lr), **options)
     assert (term.name, term.weight) == ("mine", 0.5)
-    for _ in range(200):
+    for _ in range(400):
         term(looked_at)
-    assert corners == {(top, left) for top in range(4) for left in range(4)}
+    return found
 
 
-def test_jittered_terms_look_through_each_zoom() -> None:
-    sides = set[int]()
+def test_jittered_terms_look_from_all_corners_of_a_grid_of_four() -> None:
+    assert windows(32, zooms=(1.0,)) == {(top, left, 29) for top in range(4) for left in range(4)}
 
-    def loss(sr: Tensor, hr: Tensor) -> Tensor:
-        sides.add(sr.shape[-1])
-        assert sr.shape == hr.shape
-        return sr.mean()
 
-    looked_at, term = seen(), losses.jittered(Term("mine", 1.0, loss), most=1, zooms=(1.0, 2.0))
-    for _ in range(50):
-        term(looked_at)
-    assert sides == {32, 64}
+def test_jittered_terms_look_anywhere_through_a_smaller_window() -> None:
+    assert windows(16, share=0.75, zooms=(1.0,)) == {(top, left, 12) for top in range(5) for left in range(5)}
+
+
+def test_jittered_terms_see_as_many_pixels_through_each_zoom() -> None:
+    found = windows(64, share=0.5, zooms=(1.0, 2.0))
+    assert {side for _, _, side in found} == {32}
+    assert max(top for top, _, _ in found) > 32  # only the smaller part that is enlarged begins so low
+    assert {side for _, _, side in windows(64, zooms=(1.0, 2.0))} == {61, 64}
 
 
 def test_jittered_terms_compare_the_same_part_of_both() -> None:

@@ -104,14 +104,23 @@ def sr_hr_and_ema(seen: Seen) -> tuple[Tensor, ...]:
     return seen.sr, seen.hr, seen.ema_sr
 
 
-def from_anywhere(sees: Sees, most: int, zooms: Sequence[float]) -> Sees:
-    """What `sees` gives, without up to `most` - 1 rows and columns at the top and left, and enlarged by one of `zooms`
-    (bilinear), as chance says. Pictures of another size than the result's stay as they are."""
+ROOM = 3
+"""So many rows and columns at least are left out of a window, so that it can lie anywhere on a grid of four."""
+
+
+def through_a_window(sees: Sees, share: float, zooms: Sequence[float]) -> Sees:
+    """What `sees` gives, through a window that chance puts anywhere, enlarged by one of `zooms` (bilinear). Enlarged it has `share`
+    of the result's sides, whatever the zoom. Pictures of another size than the result's stay as they are."""
 
     def cut(seen: Seen) -> tuple[Any, ...]:
-        size, top, left = seen.sr.shape[-2:], seen.chance.randrange(most), seen.chance.randrange(most)
-        zoom = seen.chance.choice(zooms)
-        return tuple(zoomed(one[..., top:, left:], zoom) if one.shape[-2:] == size else one for one in sees(seen))
+        size, zoom = seen.sr.shape[-2:], seen.chance.choice(zooms)
+        high, wide = (min(max(1, int(side * share / zoom)), max(1, side - ROOM)) for side in size)
+        top, left = seen.chance.randint(0, size[0] - high), seen.chance.randint(0, size[1] - wide)
+
+        def window(one: Any) -> Any:
+            return zoomed(one[..., top : top + high, left : left + wide], zoom) if one.shape[-2:] == size else one
+
+        return tuple(window(one) for one in sees(seen))
 
     return cut
 

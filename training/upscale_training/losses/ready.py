@@ -20,7 +20,7 @@ from upscale_training.losses.grid import grid_pattern
 from upscale_training.losses.late import Late, Load
 from upscale_training.losses.moved import steadiness
 from upscale_training.metrics import Dists, Lpips
-from upscale_training.terms import Loss, Term, Weight, everything, from_anywhere, sr_and_lr, sr_hr_and_ema
+from upscale_training.terms import Loss, Term, Weight, everything, sr_and_lr, sr_hr_and_ema, through_a_window
 
 
 def l1(weight: Weight) -> Term:
@@ -42,15 +42,15 @@ def perceptual(
     return Term("perceptual", weight, _seen_through(backbone, layers, "features"))
 
 
-def jittered(term: Term, most: int = 4, zooms: Sequence[float] = (1.0, 2.0)) -> Term:
-    """`term`, which looks at the pictures from another corner at each step, up to `most` - 1 pixels away, and through one of
-    `zooms` (after E-LPIPS, Kettunen et al. 2019, arXiv:1906.03973): `jittered(lpips(0.1, "alex"))`.
+def jittered(term: Term, share: float = 1.0, zooms: Sequence[float] = (1.0, 2.0)) -> Term:
+    """`term`, which looks at the pictures through another window at each step: `jittered(lpips(0.1, "alex"))`. The window lies
+    anywhere, is enlarged by one of `zooms`, and has then `share` of the pictures' sides: at half of them a look costs a quarter.
 
     AlexNet sees every fourth place and VGG pools; always looked at in step with them, a generator learns a grid that they do not
-    see. Trained so with LPIPS (alex) and the term `grid`, the checkerboard rose to 1.10 of the truth's in 500 steps; from any
-    corner, but not larger, a fine weave remained.
+    see (E-LPIPS, Kettunen et al. 2019, arXiv:1906.03973, moves and zooms too). Trained so with LPIPS (alex) and the term `grid`,
+    the checkerboard rose to 1.10 of the truth's in 500 steps; through windows, but not larger, a fine weave remained.
     """
-    return replace(term, sees=from_anywhere(term.sees, most, tuple(zooms)))
+    return replace(term, sees=through_a_window(term.sees, share, tuple(zooms)))
 
 
 def style(
