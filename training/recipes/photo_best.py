@@ -34,7 +34,7 @@ main(
                     l1(1.0),
                     consistency(1.0),
                     ldl(0.5),
-                    jittered(lpips(0.1, "alex"), share=0.5),
+                    jittered(lpips(0.12, "alex")),
                     jittered(perceptual(0.005, "vgg16"), share=0.5, zooms=(1.0,)),
                     grid(10.0),
                 ),

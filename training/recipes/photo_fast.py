@@ -9,7 +9,8 @@ What each part of the game is for, found by leaving it out (looked at after 500 
 
 - LPIPS (alex) is the cheapest eye; alone it draws a grid in step with AlexNet's strides. `jittered` leaves a faint weave.
 - VGG16's first layers see every pixel, and the weave; deeper ones cost as much again.
-- Windows of half the sides for both make a step twice as fast.
+- Windows of half the sides make VGG16's look cost a quarter. AlexNet needs its 144 pixels: of 80 its deeper layers see hardly more
+  than the rim, and LPIPS of whole results stayed a hundredth higher.
 - A discriminator of 34-pixel patches learns faster than those of 70. Pulled by more than a tenth of the other terms, the generator
   fools it before it has learnt anything; at a twentieth it is right in 75 % and hardly heard.
 - `consistency` and `grid` keep colors within a twentieth of a level, and the phases of the pixel-shuffle alike.
@@ -52,16 +53,16 @@ main(
             ),
             Stage(
                 name="game",
-                steps=24000,
-                batch=6,
-                crop=160,
+                steps=14000,
+                batch=8,
+                crop=144,
                 learning_rate=3e-4,
                 warmup=100,
                 decay="cosine",
                 terms=(
                     l1(1.0),
                     consistency(1.0),
-                    jittered(lpips(0.1, "alex"), share=0.5),
+                    jittered(lpips(0.12, "alex")),
                     jittered(perceptual(0.005, "vgg16", EARLY), share=0.5, zooms=(1.0,)),
                     grid(10.0),
                 ),
