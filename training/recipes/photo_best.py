@@ -10,7 +10,7 @@ from upscale.spec import ModelSpec
 from upscale_training.adversary import AdversaryRecipe
 from upscale_training.adversary.unet import UNetDiscriminator
 from upscale_training.degrade.presets import PRESETS
-from upscale_training.losses import consistency, grid, jittered, l1, ldl, lpips, perceptual
+from upscale_training.losses import consistency, flat, grid, jittered, l1, ldl, lpips, perceptual
 from upscale_training.recipe import Recipe, Stage
 from upscale_training.script import main
 from upscale_training.terms import Pull
@@ -34,9 +34,10 @@ main(
                     l1(1.0),
                     consistency(1.0),
                     ldl(0.5),
-                    jittered(lpips(0.12, "alex")),
+                    jittered(lpips(0.15, "alex")),
                     jittered(perceptual(0.005, "vgg16"), share=0.5, zooms=(1.0,)),
                     grid(10.0),
+                    flat(0.15),
                 ),
                 adversary=AdversaryRecipe(UNetDiscriminator, weight=Pull(0.1), learning_rate=1e-4),
             ),

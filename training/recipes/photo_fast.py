@@ -14,13 +14,14 @@ What each part of the game is for, found by leaving it out (looked at after 500 
 - A discriminator of 34-pixel patches learns faster than those of 70. Pulled by more than a tenth of the other terms, the generator
   fools it before it has learnt anything; at a twentieth it is right in 75 % and hardly heard.
 - `consistency` and `grid` keep colors within a twentieth of a level, and the phases of the pixel-shuffle alike.
+- `flat` takes the weave off walls and dotted seams off letters. LPIPS (alex) rises by 0.002 on clean pictures, DISTS falls.
 """
 
 from upscale.spec import ModelSpec
 from upscale_training.adversary import AdversaryRecipe
 from upscale_training.adversary.patch import PatchDiscriminator
 from upscale_training.degrade.presets import PRESETS
-from upscale_training.losses import consistency, grid, jittered, l1, lpips, perceptual
+from upscale_training.losses import consistency, flat, grid, jittered, l1, lpips, perceptual
 from upscale_training.recipe import Recipe, Stage
 from upscale_training.script import main
 from upscale_training.terms import Pull
@@ -62,9 +63,10 @@ main(
                 terms=(
                     l1(1.0),
                     consistency(1.0),
-                    jittered(lpips(0.12, "alex")),
+                    jittered(lpips(0.15, "alex")),
                     jittered(perceptual(0.005, "vgg16", EARLY), share=0.5, zooms=(1.0,)),
                     grid(10.0),
+                    flat(0.15),
                 ),
                 adversary=AdversaryRecipe(small_patches, weight=Pull(0.1), learning_rate=5e-4),
             ),

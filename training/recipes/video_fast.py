@@ -10,7 +10,7 @@ scene, moved by less than a pixel and with other noise, comes out the same. An h
 
 from upscale.spec import ModelSpec
 from upscale_training.degrade.presets import PRESETS
-from upscale_training.losses import consistency, grid, jittered, l1, lpips, perceptual, steady
+from upscale_training.losses import consistency, flat, grid, jittered, l1, lpips, perceptual, steady
 from upscale_training.recipe import Recipe, Stage
 from upscale_training.script import main
 
@@ -46,9 +46,10 @@ main(
                     l1(1.0),
                     consistency(0.5),
                     steady(1.0),
-                    jittered(lpips(0.12, "alex")),
+                    jittered(lpips(0.15, "alex")),
                     jittered(perceptual(0.005, "vgg16", EARLY), share=0.5, zooms=(1.0,)),
                     grid(10.0),
+                    flat(0.15),
                 ),
             ),
         ),

@@ -16,6 +16,7 @@ from upscale_training.backbones import BackboneName
 from upscale_training.losses import artifacts, bands, coarse, deep, matching, pixel
 from upscale_training.losses.deep import LAYERS, Compared, Perceptual
 from upscale_training.losses.distill import Attention, Outputs, Teacher, lr_and_features, sr_and_clean, taught_by
+from upscale_training.losses.flat import excess_contrast
 from upscale_training.losses.grid import grid_pattern
 from upscale_training.losses.late import Late, Load
 from upscale_training.losses.moved import steadiness
@@ -99,6 +100,11 @@ def consistency(weight: Weight, blocks: int = 4) -> Term:
 def grid(weight: Weight, period: int = 4) -> Term:
     """Against checkerboards; `period`: the network's scale."""
     return Term("grid", weight, partial(grid_pattern, period=period))
+
+
+def flat(weight: Weight) -> Term:
+    """Against weaves and dotted seams where the truth is flat: contrast within 5×5 pixels beyond the truth's, as a share of it."""
+    return Term("flat", weight, excess_contrast)
 
 
 def steady(weight: Weight, reach: float = 1.0, sigma: float = 2.0) -> Term:
