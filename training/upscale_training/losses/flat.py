@@ -11,7 +11,7 @@ from torch import Tensor
 from upscale_training.losses.pixel import full
 
 FLOOR = 2 / 255
-"""Contrast that weighs as much as this much and no more: below it nobody sees a difference."""
+"""Added to the truth's own contrast, so that excess nobody sees costs little where the truth has none."""
 
 _LEAST = 0.25 / 255
 """Keeps the root's gradient finite where nothing varies."""
