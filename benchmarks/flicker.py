@@ -76,11 +76,8 @@ def main() -> None:
     milliseconds = speed()
     print(table(rows), f"\n480×270 → 960×540: {milliseconds:.0f} ms per frame")
     facts = {"milliseconds_480x270_x2": round(milliseconds), "threads": cv2.getNumThreads()}
-    model = Path(options.model).stem
-    if options.rival is None:
-        save("flicker", rows, model=model, **facts)
-    else:
-        save(f"flicker-{model}", rows, model=model, rival=Path(options.rival).stem, **facts)
+    model, against = Path(options.model).stem, {"rival": Path(options.rival).stem} if options.rival else {}
+    save(f"flicker-{model}" if against else "flicker", rows, model=model, **against, **facts)
 
 
 def filmed(shown: Floats, motion: str, scale: int, frames: int, enlarge: Callable[[Floats], Floats]) -> Clip:

@@ -3,7 +3,7 @@
     upscale-train run training/recipes/photo_best.py --data PHOTOS/ --val OTHER_PHOTOS/ -o runs/photo-best
 
 x4plus was trained on heavily spoiled pictures, and takes the texture of clean ones for faults. This one goes on from it with
-photographs as people have them. Made for a GPU: `--batch 16 --crop 192`; on two cores with AMX a step of the game takes a second.
+photographs as people have them. Made for a GPU: `--batch 16 --crop 192`.
 """
 
 from upscale.spec import ModelSpec

@@ -2,15 +2,15 @@
 
     upscale-train run training/recipes/photo_fast.py --data PHOTOS/ --val OTHER_PHOTOS/ -o runs/photo-fast
 
-SRVGGNetCompact with 16 convolutions, begun from animevideov3, in two stages: pixels, then what the eye sees. Two hours on two cores
-with AMX. On a GPU: `--batch 32 --crop 192 --steps 60000`.
+SRVGGNetCompact with 16 convolutions, begun from animevideov3, in two stages: pixels, then what the eye sees. An hour and a half on two
+cores with AMX. On a GPU: `--batch 32 --crop 192 --steps 60000`.
 
 What each part of the game is for, found by leaving it out (looked at after 500 to 2,000 steps):
 
 - LPIPS (alex) is the cheapest eye; alone it draws a grid in step with AlexNet's strides. `jittered` leaves a faint weave.
 - VGG16's first layers see every pixel, and the weave; deeper ones cost as much again.
 - Windows of half the sides make VGG16's look cost a quarter. AlexNet needs its 144 pixels: of 80 its deeper layers see hardly more
-  than the rim, and LPIPS of whole results stayed a hundredth higher.
+  than the rim, and LPIPS of whole results rose while that of the windows fell.
 - A discriminator of 34-pixel patches learns faster than those of 70. Pulled by more than a tenth of the other terms, the generator
   fools it before it has learnt anything; at a twentieth it is right in 75 % and hardly heard.
 - `consistency` and `grid` keep colors within a twentieth of a level, and the phases of the pixel-shuffle alike.

@@ -3,7 +3,7 @@
     upscale-train run training/recipes/photo_fast_x2.py --data PHOTOS/ --val OTHER_PHOTOS/ -o runs/photo-fast-x2
 
 See photo_fast.py for what each part is for. A result of the same size costs four times the work, for the small picture is larger.
-An hour on two cores with AMX. On a GPU: `--batch 32 --crop 192 --steps 30000`.
+On a GPU: `--batch 32 --crop 192 --steps 30000`.
 """
 
 from upscale.spec import ModelSpec

@@ -4,8 +4,7 @@
 
 SRVGGNetCompact with 16 convolutions, begun from photo-fast-x2. Each photograph is moved and encoded by a real encoder (H.264, HEVC,
 MPEG-2, VP9, AV1); one of its frames is the input. No discriminator: what it invents changes with each frame. `steady` asks that the
-scene, moved by less than a pixel and with other noise, comes out the same. An hour on two cores with AMX. On a GPU: `--batch 32
---crop 192 --steps 30000`.
+scene, moved by less than a pixel and with other noise, comes out the same. On a GPU: `--batch 32 --crop 192 --steps 30000`.
 """
 
 from upscale.spec import ModelSpec

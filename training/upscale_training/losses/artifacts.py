@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from upscale_training.losses.pixel import full
+from upscale_training.losses.spread import windowed_variance
 
 WINDOW = 7
 """Side of the square in which the residual's variance is taken (section 3.2: n = 7)."""
@@ -33,7 +34,5 @@ def artifact_map(sr: Tensor, hr: Tensor, ema_sr: Tensor, window: int = WINDOW) -
 
 def local_variance(x: Tensor, window: int) -> Tensor:
     """(N, 1, H, W) → the same: unbiased variance in the square around each pixel, mirrored at the rim."""
-    centered = x - x.mean((-2, -1), keepdim=True).detach()  # smaller squares, less rounding
-    padded = F.pad(centered, [window // 2] * 4, mode="reflect")
-    mean, square = (F.avg_pool2d(part, window, stride=1) for part in (padded, padded.square()))
-    return (square - mean.square()).clamp(min=0) * (window**2 / (window**2 - 1))
+    padded = F.pad(x, [window // 2] * 4, mode="reflect")
+    return windowed_variance(padded, window) * (window**2 / (window**2 - 1))
