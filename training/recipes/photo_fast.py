@@ -2,8 +2,8 @@
 
     upscale-train run training/recipes/photo_fast.py --data PHOTOS/ --val OTHER_PHOTOS/ -o runs/photo-fast
 
-SRVGGNetCompact with 16 convolutions, begun from animevideov3, in two stages: pixels, then what the eye sees. An hour and a half on two
-cores with AMX. On a GPU: `--batch 32 --crop 192 --steps 60000`.
+SRVGGNetCompact with 16 convolutions, begun from animevideov3, in two stages: pixels, then what the eye sees. An hour and a half on
+two cores with AMX. On a GPU: `--batch 32 --crop 192 --steps 60000`.
 
 What each part of the game is for, found by leaving it out (looked at after 500 to 2,000 steps):
 

@@ -1,4 +1,4 @@
-"""photo-fast-x2: the same for a factor of 2, begun from photo-fast, whose last layer is cut anew.
+"""photo-fast-x2: the same for a factor of 2, begun from photo_fast.py's result, whose last layer is cut anew.
 
     upscale-train run training/recipes/photo_fast_x2.py --data PHOTOS/ --val OTHER_PHOTOS/ -o runs/photo-fast-x2
 
@@ -28,7 +28,7 @@ main(
     Recipe(
         name="photo-fast-x2",
         network=ModelSpec("photo-fast-x2", "compact", 2, blocks=16, activation="prelu"),
-        start="photo-fast",
+        start="runs/photo-fast/model.safetensors",
         degradation=PRESETS["photo"],
         stages=(
             Stage(

@@ -2,9 +2,10 @@
 
     upscale-train run training/recipes/video_fast.py --data PHOTOS/ --val OTHER_PHOTOS/ -o runs/video-fast
 
-SRVGGNetCompact with 16 convolutions, begun from photo-fast-x2. Each photograph is moved and encoded by a real encoder (H.264, HEVC,
-MPEG-2, VP9, AV1); one of its frames is the input. No discriminator: what it invents changes with each frame. `steady` asks that the
-scene, moved by less than a pixel and with other noise, comes out the same. On a GPU: `--batch 32 --crop 192 --steps 30000`.
+SRVGGNetCompact with 16 convolutions, begun from photo_fast_x2.py's result. Each photograph is moved and encoded by a real encoder
+(H.264, HEVC, MPEG-2, VP9, AV1); one of its frames is the input. No discriminator: what it invents changes with each frame. `steady`
+asks that the scene, moved by less than a pixel and with other noise, comes out the same. On a GPU: `--batch 32 --crop 192 --steps
+30000`.
 """
 
 from upscale.spec import ModelSpec
@@ -20,7 +21,7 @@ main(
     Recipe(
         name="video-fast",
         network=ModelSpec("video-fast", "compact", 2, blocks=16, activation="prelu"),
-        start="photo-fast-x2",
+        start="runs/photo-fast-x2/model.safetensors",
         degradation=PRESETS["video"],
         stages=(
             Stage(
