@@ -21,11 +21,14 @@ from PIL import Image as Pil
 from PIL import ImageCms
 
 import upscale
-from upscale import cli, workshop
+from upscale import cli, sources, workshop, zoo
 from upscale.checkpoint import Checkpoint, write_safetensors
 from upscale.engines.machine import has_openvino
+from upscale.files import sha256_of
+from upscale.sources import Shipped
 from upscale.spec import ModelSpec
 from upscale.work import Record
+from upscale.zoo import Entry
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TINY = ModelSpec("tiny", "compact", 4, features=8, blocks=2, activation="prelu")
@@ -126,6 +129,30 @@ def test_the_default_scale_is_the_models_own(place: Path, call: Call, models: Pa
     save("in.png", make_photo(12, 17))
     assert call("in.png", model=str(models / "twice.safetensors")).code == 0
     assert opened("in_x2.png").size == (34, 24)
+
+
+@pytest.mark.parametrize(("scale", "taken"), [("2", "own-x2"), ("1.5", "own-x2"), ("4", "own"), (None, "own")])
+def test_a_known_model_has_its_variant_do_what_that_can(
+    place: Path,
+    call: Call,
+    models: Path,
+    make_photo: MakePhoto,
+    monkeypatch: pytest.MonkeyPatch,
+    scale: str,
+    taken: str,
+) -> None:
+    def known(name: str, scale: int, file: str, variant_of: str | None = None) -> Entry:
+        source = Shipped(file, sha256_of(models / file))
+        return Entry(name, "compact", scale, "CC0-1.0", "tests", (source,), variant_of=variant_of)
+
+    own, twice = known("own", 4, "tiny.safetensors"), known("own-x2", 2, "twice.safetensors", "own")
+    monkeypatch.setattr(zoo, "entries", lambda: (own, twice))
+    monkeypatch.setattr(sources, "data_folder", lambda: models)
+    save("in.png", make_photo(12, 16))
+    result = call("in.png", "--name", "{model}", *(["--scale", scale] if scale else []), model="own")
+    assert (result.code, names(place)) == (0, ["in.png", f"{taken}.png"])
+    assert f"{taken} on " in result.err
+    assert opened(f"{taken}.png").width == round(16 * float(scale or 4))
 
 
 def test_version(call: Call) -> None:

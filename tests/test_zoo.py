@@ -78,6 +78,38 @@ class TestZooFile:
         assert zoo.default().name == "x4plus"
         assert sum(entry.default for entry in zoo.entries()) == 1
 
+    @pytest.mark.parametrize(
+        ("factor", "scale"), [(None, 4), (0.5, 2), (1.5, 2), (2.0, 2), (2.1, 4), (4.0, 4), (16.0, 4)]
+    )
+    def test_of_several_defaults_the_smallest_that_is_enough(self, factor: float | None, scale: int) -> None:
+        models = [Entry(f"x{scale}", "compact", scale, "CC0-1.0", "tests", ()) for scale in (4, 2)]
+        assert zoo.sufficient(models, factor).scale == scale
+
+    @pytest.mark.parametrize(
+        ("named", "factor", "taken"),
+        [
+            ("own", None, "own"),
+            ("own", 4.0, "own"),
+            ("own", 2.0, "own-x2"),
+            ("own", 1.5, "own-x2"),
+            ("own-x2", 4.0, "own-x2"),  # who names a variant gets it
+            ("other", 2.0, "other"),
+            ("my/own.pth", 2.0, "my/own.pth"),
+        ],
+    )
+    def test_a_variant_stands_in_where_its_scale_is_enough(
+        self, named: str, factor: float | None, taken: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        own, other = (Entry(name, "compact", 4, "CC0-1.0", "tests", ()) for name in ("own", "other"))
+        twice = replace(own, name="own-x2", scale=2, variant_of="own")
+        monkeypatch.setattr(zoo, "entries", lambda: (own, other, twice))
+        assert zoo.suited(named, factor) == taken
+
+    def test_variants_are_of_a_listed_model_and_another_scale(self) -> None:
+        for entry in zoo.entries():
+            if entry.variant_of is not None:
+                assert zoo.entry(entry.variant_of).scale != entry.scale
+
     def test_official_files_are_real_esrgans(self) -> None:
         for entry in zoo.entries():
             assert entry.download is not None

@@ -22,6 +22,7 @@ def entry_facts(model: Entry) -> dict[str, Any]:
         "license": model.license,
         "good_for": model.good_for,
         "denoise": model.denoise,
+        "variant_of": model.variant_of,
         "sources": [
             {"origin": source.origin, "sha256": source.sha256, "used": source == here} for source in model.sources
         ],

@@ -211,12 +211,12 @@ def _fetch(model: "Entry", official: bool) -> None:
     from upscale.verify import problem
 
     source = model.download
-    if source is None:
-        raise ModelError(f"{model.name} has no download")
-    if not source.files() and model.here and not official:
+    if model.here and (source is None or not (source.files() or official)):
         zoo.check(model, model.here)
         click.echo(f"{model.name}: already here and intact ({model.here.origin})", err=True)
         return
+    if source is None:
+        raise zoo.missing(model)
     if source.files() and problem(model, source) is None:
         click.echo(f"{model.name}: already here and intact ({source.path})", err=True)
         return

@@ -33,15 +33,25 @@ class Workshop:
     def __init__(self, options: Options, decoder: Decoder, say: Say, warn: Say) -> None:
         self._options, self._decoder, self._say, self._warn = options, decoder, say, warn
 
+    @property
+    def _factor(self) -> float | None:
+        """How much all results are enlarged; None where that is each picture's own affair, or the model's."""
+        return self._options.size.scale if self._options.size else None
+
+    @cached_property
+    def _picture_model(self) -> str:
+        named = self._options.model
+        return zoo.default(self._factor).name if named is None else zoo.suited(named, self._factor)
+
     @cached_property
     def _picture_checkpoint(self) -> Checkpoint:
-        return open_model(self._options.model or zoo.default().name, self._options.denoise)
+        return open_model(self._picture_model, self._options.denoise)
 
     @cached_property
     def _video_checkpoint(self) -> Checkpoint:
         if self._options.model is not None:
             return self._picture_checkpoint
-        return open_model(zoo.default_for_videos().name, None)
+        return open_model(zoo.default_for_videos(self._factor).name, None)
 
     @cached_property
     def size(self) -> Size:
@@ -56,7 +66,9 @@ class Workshop:
             self.size.tag,
             self._picture_checkpoint.spec.name,
             _format(options),
-            self._picture_checkpoint.spec.name if options.model is not None else zoo.default_for_videos().name,
+            self._picture_checkpoint.spec.name
+            if options.model is not None
+            else zoo.default_for_videos(self._factor).name,
             CONTAINERS.get(suffix),
             options.video.codec,
             options.name,
@@ -75,7 +87,7 @@ class Workshop:
             self._warn(f"--format {self._options.format} is for pictures; videos keep their container")
         if self._options.model is not None:
             return replace(self.picture_work, video=self._options.video)
-        model = zoo.default_for_videos()
+        model = zoo.default_for_videos(self._factor)
         self._say(f"{model.name} is for {model.good_for}; --model x4plus paints more")
         return replace(self._work(self._video_checkpoint), video=self._options.video)
 

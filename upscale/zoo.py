@@ -10,6 +10,7 @@ import functools
 import os
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,9 @@ class Backbone:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One model of zoo.toml. `sources` are tried in order; `denoise` names the model that keeps noise, for blending."""
+    """One model of zoo.toml. `sources` are tried in order; `denoise` names the model that keeps noise, for blending;
+    `variant_of` the model that this one is at another scale.
+    """
 
     name: str
     arch: str
@@ -53,6 +56,7 @@ class Entry:
     good_for: str
     sources: tuple[Source, ...]
     denoise: str | None = None
+    variant_of: str | None = None
     default: bool = False
     default_for_videos: bool = False
 
@@ -90,14 +94,26 @@ def backbones() -> dict[str, Backbone]:
     return {values["name"]: _backbone(values) for values in tomllib.loads(zoo_text())["backbone"]}
 
 
-def default() -> Entry:
-    """The model for those who name none."""
-    return next(model for model in entries() if model.default)
+def default(factor: float | None = None) -> Entry:
+    """The model for those who name none and enlarge by `factor`: of the defaults the smallest that is enough."""
+    return sufficient([model for model in entries() if model.default], factor)
 
 
-def default_for_videos() -> Entry:
+def default_for_videos(factor: float | None = None) -> Entry:
     """The same for videos."""
-    return next(model for model in entries() if model.default_for_videos)
+    return sufficient([model for model in entries() if model.default_for_videos], factor)
+
+
+def suited(name: str, factor: float | None) -> str:
+    """The model for those who say `name` and enlarge by `factor`: this one, or its variant of a smaller scale that is enough."""
+    family = [model for model in entries() if name in (model.name, model.variant_of)]
+    return sufficient(family, factor).name if family else name
+
+
+def sufficient(models: Sequence[Entry], factor: float | None) -> Entry:
+    """The one with the smallest scale of at least `factor`; that with the largest where none has it, or no factor is known."""
+    ascending = sorted(models, key=lambda model: model.scale)
+    return next((model for model in ascending if factor is not None and model.scale >= factor), ascending[-1])
 
 
 def parse(text: str) -> tuple[Entry, ...]:
@@ -120,7 +136,12 @@ def load(name_or_path: str) -> Checkpoint:
             return cached
         if source.files():
             return _kept(convert(model, source), cached_path(model, source))
-    raise WeightsMissingError(f"{model.name}: its weights are not on this machine; {_ways(model)}")
+    raise missing(model)
+
+
+def missing(model: Entry) -> WeightsMissingError:
+    """What to raise where a model's weights are not on this machine: names the ways to get them."""
+    return WeightsMissingError(f"{model.name}: its weights are not on this machine; {_ways(model)}")
 
 
 def load_denoised(name: str, strength: float) -> Checkpoint:
