@@ -15,14 +15,14 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import numpy as np
-from networks import SEED, noise_and_jpeg
+from networks import SEED, noise_and_jpeg, opened
 from PIL import Image, ImageDraw
 
 from upscale.image import to_float
 from upscale_training.data.pictures import Pixels, read_picture
 from upscale_training.data.samples import degraded
 from upscale_training.degrade.presets import bicubic
-from upscale_training.evaluate import BICUBIC, open_enlarger
+from upscale_training.evaluate import BICUBIC
 
 SIDE = 144
 """Of a detail, in pixels of the original; it is shown half as large again."""
@@ -79,14 +79,14 @@ def blind_cases(val: Path) -> list[Case]:
     return found
 
 
-def made(val: Path, cases: Sequence[Case], models: Sequence[str]) -> Iterator[list[Pixels]]:
+def made(val: Path, cases: Sequence[Case], models: Sequence[str], scale: int = 4) -> Iterator[list[Pixels]]:
     """For each case the details: of each model, and of the original."""
-    enlarge = [open_enlarger(model)[0] for model in models]
+    enlarge = [opened(model) for model in models]
     for index, case in enumerate(cases):
         whole = original(val, case)
         preset = noise_and_jpeg if case.spoilt else bicubic
-        small = degraded(to_float(whole), preset(4), 4, np.random.default_rng([SEED, index]))
-        pictures = [*(one(small, 4) for one in enlarge), whole]
+        small = degraded(to_float(whole), preset(scale), scale, np.random.default_rng([SEED, index]))
+        pictures = [*(one(small, scale) for one in enlarge), whole]
         yield [picture[case.top :, case.left :][:SIDE, :SIDE] for picture in pictures]
 
 
@@ -105,6 +105,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("val", type=Path)
     parser.add_argument("--models", nargs="+", required=True)
+    parser.add_argument("--scale", type=int, choices=(2, 4), default=4)
     parser.add_argument("--blind", action="store_true")
     parser.add_argument("-o", "--out", type=Path, required=True)
     options = parser.parse_args()
@@ -112,7 +113,7 @@ def main() -> None:
     names = [*(Path(model).stem for model in models), "original"]
     cases = blind_cases(options.val) if options.blind else CASES
     chance, rows, orders = np.random.default_rng(), list[Pixels](), dict[str, list[str]]()
-    for case, details in zip(cases, made(options.val, cases, models), strict=True):
+    for case, details in zip(cases, made(options.val, cases, models, options.scale), strict=True):
         if options.blind:
             order: list[int] = chance.permutation(len(models)).tolist()
             orders[case.title] = [names[index] for index in order]

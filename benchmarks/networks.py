@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from common import save, table
 
+import upscale
 from upscale.engines.choose import PrecisionName
 from upscale.image import to_float
 from upscale_training.data.pictures import Pixels
@@ -27,7 +28,7 @@ from upscale_training.degrade.combine import chain
 from upscale_training.degrade.noise import gaussian_noise
 from upscale_training.degrade.presets import bicubic
 from upscale_training.degrade.stills import jpeg
-from upscale_training.evaluate import Case, degraded, evaluate, open_enlarger, paired
+from upscale_training.evaluate import BICUBIC, Case, Enlarge, degraded, evaluate, open_enlarger, paired
 from upscale_training.health.checkerboard import checkerboard
 from upscale_training.health.pictures import drifts
 from upscale_training.judge import tensor
@@ -105,22 +106,28 @@ def _spread(picture: Any) -> Any:
 
 
 def measured(
-    model: str, cases: Mapping[str, Sequence[Case]], measures: Mapping[MetricName, Measure], precision: PrecisionName
+    model: str,
+    scale: int,
+    cases: Mapping[str, Sequence[Case]],
+    measures: Mapping[MetricName, Measure],
+    precision: PrecisionName,
 ) -> list[dict[str, Any]]:
-    enlarge, scale = open_enlarger(model, precision=precision)
+    enlarge = opened(model, precision)
     rows = list[dict[str, Any]]()
     for name, some in cases.items():
         artifacts = Artifacts()
         report = evaluate(enlarge, some, measures, watch=artifacts.watch)
         values = {metric: round(value, 2 if metric == "psnr_y" else 4) for metric, value in report.mean.items()}
-        rows.append({"set": name, "network": Path(model).stem, **values, **artifacts.found(scale or _scale(some))})
+        rows.append({"set": name, "network": Path(model).stem, **values, **artifacts.found(scale)})
         print(rows[-1], flush=True)
     return rows
 
 
-def _scale(cases: Sequence[Case]) -> int:
-    small, large = cases[0].read()
-    return large.shape[0] // small.shape[0]
+def opened(model: str, precision: PrecisionName = "fp32") -> Enlarge:
+    """A model as `upscale --scale` uses it: one of another scale is resampled to what is asked."""
+    if model == BICUBIC:
+        return open_enlarger(model)[0]
+    return upscale.load(model, precision=precision, color_fix=False)
 
 
 def main() -> None:
@@ -136,7 +143,9 @@ def main() -> None:
     if missing:
         parser.error("; ".join(missing))
     cases = sets(options.val, options.set14, options.scale)
-    rows = [row for model in options.models for row in measured(model, cases, measures, options.precision)]
+    rows = [
+        row for model in options.models for row in measured(model, options.scale, cases, measures, options.precision)
+    ]
     rows.sort(key=lambda row: list(cases).index(row["set"]))
     print(table(rows))
     if options.keep:

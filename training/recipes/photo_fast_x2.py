@@ -33,17 +33,17 @@ main(
         stages=(
             Stage(
                 name="pixel",
-                steps=1500,
+                steps=600,
                 batch=8,
                 crop=96,
-                learning_rate=5e-4,
+                learning_rate=3e-4,
                 warmup=100,
                 decay="cosine",
                 terms=(l1(1.0),),
             ),
             Stage(
                 name="game",
-                steps=10000,
+                steps=5000,
                 batch=6,
                 crop=144,
                 learning_rate=3e-4,
@@ -52,10 +52,10 @@ main(
                 terms=(
                     l1(1.0),
                     consistency(1.0),
-                    jittered(lpips(0.15, "alex")),
+                    jittered(lpips(0.2, "alex"), zooms=(1.0, 1.0, 2.0)),
                     jittered(perceptual(0.005, "vgg16", EARLY), share=0.5, zooms=(1.0,)),
                     grid(10.0),
-                    flat(0.15),
+                    flat(0.1),
                 ),
                 adversary=AdversaryRecipe(small_patches, weight=Pull(0.1), learning_rate=5e-4),
             ),
