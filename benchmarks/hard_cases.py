@@ -55,6 +55,8 @@ CASES = (
     Case("wood, noise 4, JPEG 60", "src_000773.webp", 60, 180, spoilt=True),
     Case("drawing", "src_001437.webp", 120, 320),
 )
+FREE = ("000278", "000296", "000302", "000308", "000341", "000773", "000871", "001437")
+"""Of VAL, what may be shown anywhere: CC0, and CC BY 4.0 (the last: David Revoy, www.peppercarrot.com)."""
 BLIND = 24
 
 
@@ -68,14 +70,14 @@ def original(val: Path, case: Case) -> Pixels:
 
 
 def blind_cases(val: Path) -> list[Case]:
-    """Details of pictures of VAL, chosen by chance; every third is spoilt."""
+    """Details of free pictures of VAL, chosen by chance; every third is spoilt."""
     chance = np.random.default_rng(SEED)
-    files = sorted(path for path in val.iterdir() if path.suffix == ".webp")
     found = list[Case]()
-    for number, index in enumerate(chance.permutation(len(files))[:BLIND].tolist()):
-        height, width = read_picture(files[index]).shape[:2]
+    for number in range(BLIND):
+        file = f"src_{FREE[number % len(FREE)]}.webp"
+        height, width = read_picture(val / file).shape[:2]
         left, top = (int(chance.integers(side - SIDE)) for side in (width, height))
-        found.append(Case(str(number + 1), files[index].name, left, top, spoilt=number % 3 == 2))
+        found.append(Case(str(number + 1), file, left, top, spoilt=number % 3 == 2))
     return found
 
 
@@ -117,8 +119,8 @@ def main() -> None:
         if options.blind:
             order: list[int] = chance.permutation(len(models)).tolist()
             orders[case.title] = [names[index] for index in order]
-            details = [details[index] for index in order]
-            rows.append(strip(case.title, details, [chr(ord("A") + place) for place in range(len(order))]))
+            shown = [*(details[index] for index in order), details[-1]]
+            rows.append(strip(case.title, shown, [*(chr(ord("A") + place) for place in range(len(order))), "original"]))
         else:
             rows.append(strip(case.title, details, names))
     Image.fromarray(np.vstack(rows)).save(options.out, quality=92)

@@ -6,6 +6,7 @@ Inputs are small for two reasons: `clean`, MATLAB's imresize, and `noise 4, JPEG
 σ 4 and libjpeg's quality 60 (4:2:0). Color fix off. LPIPS, DISTS: lower is better. Checkerboard: see
 upscale_training.health.checkerboard, 1 is none. Shift: the mean over the pictures of the largest shift of a color's mean, in
 8-bit levels. Flat: what is added, RMS in levels, where the original is flat to half a level; bicubic's is what the input brings.
+`--middle N`: of each picture only the middle N×N pixels of the original, since LPIPS (vgg) and DISTS of whole pictures take hours.
 """
 
 import argparse
@@ -63,6 +64,22 @@ def _spoilt(case: Case, index: int) -> Case:
         return np.rint(worse * 255).astype(np.uint8), original
 
     return Case(case.name, read)
+
+
+def middle(case: Case, side: int) -> Case:
+    """The middle of a case, up to `side` pixels of the original in each direction."""
+
+    def read() -> tuple[Pixels, Pixels]:
+        small, original = case.read()
+        scale = original.shape[0] // small.shape[0]
+        top, left = (max(0, have - side // scale) // 2 for have in small.shape[:2])
+        return _cut(small, top, left, side // scale), _cut(original, top * scale, left * scale, side)
+
+    return Case(case.name, read, case.needed)
+
+
+def _cut(picture: Pixels, top: int, left: int, side: int) -> Pixels:
+    return np.ascontiguousarray(picture[top:, left:][:side, :side])
 
 
 class Artifacts:
@@ -136,20 +153,23 @@ def main() -> None:
     parser.add_argument("--set14", type=Path, help="a folder with lr/ and hr/, clean")
     parser.add_argument("--scale", type=int, default=4)
     parser.add_argument("--models", nargs="+", required=True)
+    parser.add_argument("--middle", type=int, metavar="N", help="only the middle N×N pixels of each original")
     parser.add_argument("--precision", choices=("fp32", "bf16", "auto"), default="fp32")
     parser.add_argument("--keep", action="store_true", help="the results in results/networks-xSCALE.json")
     options = parser.parse_args()
     measures, missing = open_metrics(METRICS)
     if missing:
         parser.error("; ".join(missing))
-    cases = sets(options.val, options.set14, options.scale)
+    cases: Mapping[str, Sequence[Case]] = sets(options.val, options.set14, options.scale)
+    if options.middle:
+        cases = {name: [middle(case, options.middle) for case in some] for name, some in cases.items()}
     rows = [
         row for model in options.models for row in measured(model, options.scale, cases, measures, options.precision)
     ]
     rows.sort(key=lambda row: list(cases).index(row["set"]))
     print(table(rows))
     if options.keep:
-        save(f"networks-x{options.scale}", rows)
+        save(f"networks-x{options.scale}", rows, precision=options.precision, middle=options.middle)
 
 
 if __name__ == "__main__":

@@ -125,7 +125,9 @@ class TestList:
             raise importlib.metadata.PackageNotFoundError(name)
 
         monkeypatch.setattr(importlib.metadata, "distribution", absent)
-        assert not any(model["here"] for model in json.loads(call("list", "--json").stdout))
+        models = json.loads(call("list", "--json").stdout)
+        ours = [entry.name for entry in zoo.entries() if isinstance(entry.sources[0], Shipped)]
+        assert [model["name"] for model in models if model["here"]] == ours
         assert "`upscale-models fetch x4plus`" in call("show", "x4plus").stderr
 
 

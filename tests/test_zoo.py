@@ -28,6 +28,8 @@ from upscale.zoo import Entry
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 WHEEL_MODELS = ("x4plus", "x4plus-anime", "animevideov3")
+OWN_MODELS = ("photo-fast", "photo-fast-x2")
+FETCHED_MODELS = ("x2plus", "general-x4v3", "general-wdn-x4v3")
 
 AGREEMENT_DB = 120.0
 """Rounding alone. One kernel transposed or one bias lost, of 351 in the network, leaves at most 53 dB."""
@@ -72,11 +74,14 @@ def official(entry: Entry) -> Path:
 
 
 class TestZooFile:
-    def test_has_the_promised_models_and_one_default(self) -> None:
+    def test_has_the_promised_models_and_one_default_for_each_factor(self) -> None:
         names = [entry.name for entry in zoo.entries()]
-        assert names == [*WHEEL_MODELS, "x2plus", "general-x4v3", "general-wdn-x4v3"]
+        assert names == [*WHEEL_MODELS, *OWN_MODELS, *FETCHED_MODELS]
         assert zoo.default().name == "x4plus"
-        assert sum(entry.default for entry in zoo.entries()) == 1
+        assert {entry.name: entry.scale for entry in zoo.entries() if entry.default} == {
+            "x4plus": 4,
+            "photo-fast-x2": 2,
+        }
 
     @pytest.mark.parametrize(
         ("factor", "scale"), [(None, 4), (0.5, 2), (1.5, 2), (2.0, 2), (2.1, 4), (4.0, 4), (16.0, 4)]
@@ -111,7 +116,7 @@ class TestZooFile:
                 assert zoo.entry(entry.variant_of).scale != entry.scale
 
     def test_official_files_are_real_esrgans(self) -> None:
-        for entry in zoo.entries():
+        for entry in map(zoo.entry, (*WHEEL_MODELS, *FETCHED_MODELS)):
             assert entry.download is not None
             assert entry.download.url.startswith("https://github.com/xinntao/Real-ESRGAN/releases/download/v0.")
             assert entry.license == "BSD-3-Clause (inferred)"
@@ -121,7 +126,7 @@ class TestZooFile:
         assert {entry.denoise for entry in zoo.entries()} - {None} == {"general-wdn-x4v3"} <= names
         hashes = [source.sha256 for entry in zoo.entries() for source in entry.sources]
         hashes += [s.param_sha256 for e in zoo.entries() for s in e.sources if isinstance(s, Wheel)]
-        assert len(set(hashes)) == len(hashes) == 12  # 6 downloads, 3 .bin and 3 .param
+        assert len(set(hashes)) == len(hashes) == 14  # 6 downloads, 3 .bin and 3 .param, 2 of our own
 
     @pytest.mark.parametrize(
         "hashes", ["", "sha256 = ''", f"sha256 = '{'A' * 64}'", f"sha256 = '{'0' * 64}'\ndistribution = 'd'"]
