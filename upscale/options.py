@@ -135,7 +135,9 @@ _GROUP = [
     click.option("--height", type=_SIDE, help="Height of the results; widths follow."),
     click.option("--fit", type=_SIDE, help="Longer side of the results."),
     click.option(
-        "--model", help="A name (`upscale-models list`) or a file. [default: x4plus, for videos animevideov3]"
+        "--model",
+        help="A name (`upscale-models list`) or a file. [default: x4plus, for videos animevideov3; "
+        "up to --scale 2 photo-fast-x2 and video-fast]",
     ),
     click.option("--denoise", type=_Number(0, 1), help="How strongly noise is removed; only with general-x4v3."),
     click.option(
