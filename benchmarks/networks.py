@@ -1,6 +1,7 @@
 """Networks against each other on pictures that none was trained on: how near to the original, and what was added to it.
 
     python benchmarks/networks.py VAL/ --set14 Set14/x4 --models bicubic x4plus photo-fast
+    python benchmarks/networks.py VAL/ --preset video --scale 2 --models animevideov3 video-fast
 
 Inputs are small for two reasons: `clean`, MATLAB's imresize, and `noise 4, JPEG 60`, the same with colored Gaussian noise of
 σ 4 and libjpeg's quality 60 (4:2:0). Color fix off. LPIPS, DISTS: lower is better. Checkerboard: see
@@ -27,7 +28,7 @@ from upscale_training.data.pictures import Pixels
 from upscale_training.degrade import Degradation
 from upscale_training.degrade.combine import chain
 from upscale_training.degrade.noise import gaussian_noise
-from upscale_training.degrade.presets import bicubic
+from upscale_training.degrade.presets import PRESETS, bicubic
 from upscale_training.degrade.stills import jpeg
 from upscale_training.evaluate import BICUBIC, Case, Enlarge, degraded, evaluate, open_enlarger, paired
 from upscale_training.health.checkerboard import checkerboard
@@ -47,7 +48,9 @@ def noise_and_jpeg(scale: int) -> Degradation:
     return chain(bicubic(scale), gaussian_noise(sigma=4.0, gray=0.0), jpeg(quality=60))
 
 
-def sets(val: Path, set14: Path | None, scale: int) -> dict[str, list[Case]]:
+def sets(val: Path, set14: Path | None, preset: str | None, scale: int) -> dict[str, list[Case]]:
+    if preset:
+        return {f"val, {preset}": degraded(val, PRESETS[preset], scale, SEED)}
     found = {"val, clean": degraded(val, bicubic, scale, SEED)}
     found["val, noise 4, JPEG 60"] = degraded(val, noise_and_jpeg, scale, SEED)
     if set14:
@@ -151,16 +154,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("val", type=Path, help="a folder of originals")
     parser.add_argument("--set14", type=Path, help="a folder with lr/ and hr/, clean")
+    parser.add_argument(
+        "--preset", choices=PRESETS, help="spoil VAL by this instead, such as `video`, and by nothing else"
+    )
     parser.add_argument("--scale", type=int, default=4)
     parser.add_argument("--models", nargs="+", required=True)
     parser.add_argument("--middle", type=int, metavar="N", help="only the middle N×N pixels of each original")
     parser.add_argument("--precision", choices=("fp32", "bf16", "auto"), default="fp32")
-    parser.add_argument("--keep", action="store_true", help="the results in results/networks-xSCALE.json")
+    parser.add_argument("--keep", action="store_true", help="the results in results/networks-xSCALE….json")
     options = parser.parse_args()
     measures, missing = open_metrics(METRICS)
     if missing:
         parser.error("; ".join(missing))
-    cases: Mapping[str, Sequence[Case]] = sets(options.val, options.set14, options.scale)
+    cases: Mapping[str, Sequence[Case]] = sets(options.val, options.set14, options.preset, options.scale)
     if options.middle:
         cases = {name: [middle(case, options.middle) for case in some] for name, some in cases.items()}
     rows = [
@@ -169,7 +175,8 @@ def main() -> None:
     rows.sort(key=lambda row: list(cases).index(row["set"]))
     print(table(rows))
     if options.keep:
-        save(f"networks-x{options.scale}", rows, precision=options.precision, middle=options.middle)
+        name = f"networks-x{options.scale}" + (f"-{options.preset}" if options.preset else "")
+        save(name, rows, precision=options.precision, middle=options.middle)
 
 
 if __name__ == "__main__":

@@ -70,6 +70,17 @@ class TestFile:
         assert f"| `{entry.name}`" in (REPOSITORY / "weights" / "README.md").read_text(encoding="utf-8")
 
     @EACH
+    def test_figures_in_the_readme_are_those_measured(self, entry: Entry) -> None:
+        readme = (REPOSITORY / "weights" / "README.md").read_text(encoding="utf-8").replace("*", "")
+        results = (REPOSITORY / "benchmarks" / "results").glob("networks-x*.json")
+        rows = [row for result in results for row in json.loads(result.read_text(encoding="utf-8"))["rows"]]
+        ours = [row for row in rows if row["network"] == entry.name]
+        assert ours
+        for row in ours:
+            perceptual = " | ".join(f"{row[metric]:.3f}" for metric in ("lpips_alex", "lpips_vgg", "dists"))
+            assert f"| {perceptual} | {row['psnr_y']:.2f} |" in readme, row["set"]
+
+    @EACH
     def test_costs_what_animevideov3_costs(self, entry: Entry) -> None:
         """A ×2 network's last layer is smaller, all else is the same."""
         theirs = zoo.load("animevideov3").spec
