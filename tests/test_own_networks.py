@@ -43,7 +43,7 @@ def enlarge() -> Callable[[Entry, Array], Array]:
 
 
 def test_all_are_listed() -> None:
-    assert [entry.name for entry in OWN] == ["photo-fast", "photo-fast-x2"]
+    assert [entry.name for entry in OWN] == ["photo-fast", "photo-fast-x2", "video-fast"]
     assert {file(entry) for entry in OWN} == set((REPOSITORY / "weights").glob("*.safetensors"))
 
 

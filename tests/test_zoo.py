@@ -28,7 +28,7 @@ from upscale.zoo import Entry
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 WHEEL_MODELS = ("x4plus", "x4plus-anime", "animevideov3")
-OWN_MODELS = ("photo-fast", "photo-fast-x2")
+OWN_MODELS = ("photo-fast", "photo-fast-x2", "video-fast")
 FETCHED_MODELS = ("x2plus", "general-x4v3", "general-wdn-x4v3")
 
 AGREEMENT_DB = 120.0
@@ -126,7 +126,7 @@ class TestZooFile:
         assert {entry.denoise for entry in zoo.entries()} - {None} == {"general-wdn-x4v3"} <= names
         hashes = [source.sha256 for entry in zoo.entries() for source in entry.sources]
         hashes += [s.param_sha256 for e in zoo.entries() for s in e.sources if isinstance(s, Wheel)]
-        assert len(set(hashes)) == len(hashes) == 14  # 6 downloads, 3 .bin and 3 .param, 2 of our own
+        assert len(set(hashes)) == len(hashes) == 15  # 6 downloads, 3 .bin and 3 .param, 3 of our own
 
     @pytest.mark.parametrize(
         "hashes", ["", "sha256 = ''", f"sha256 = '{'A' * 64}'", f"sha256 = '{'0' * 64}'\ndistribution = 'd'"]
