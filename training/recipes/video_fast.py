@@ -11,10 +11,11 @@ The network in weights/ was trained with `--batch 4 --steps 2000`, an hour witho
 
     upscale-models blend runs/photo-fast-x2/model.safetensors runs/video-fast/model.safetensors video-fast.safetensors --share 0.4
 
-The more of `steady`, the less flicker, and the less detail. At its end that run flickered 10 % less than animevideov3 and had 64 % of
-its gradient energy; what it began from flickers 54 % more, with half as much energy again. Of the mixtures, 0.35 to 0.55 have LPIPS
-and PSNR, on moving pictures, that neither end reaches; 0.4 has animevideov3's energy. With more of `steady` and less of LPIPS (4.0 and
-0.1, after a stage of pixels) grass became felt. `upscale --steady 0.6` takes away more flicker than any of it, and costs no detail.
+The more of `steady`, the less flicker, and the less detail. At its end that run flickered 10 % less than animevideov3 and had 64 %
+of its gradient energy; what it began from flickers 54 % more, with half as much energy again. Of the mixtures, 0.35 to 0.55 have
+LPIPS and PSNR, on moving pictures, that neither end reaches; 0.4 has animevideov3's energy. With more of `steady` and less of LPIPS
+(4.0 and 0.1, after a stage of pixels) grass became felt. `upscale --steady 0.6` takes away more flicker than any of it, and keeps
+detail.
 """
 
 from upscale.spec import ModelSpec
