@@ -1,8 +1,8 @@
 """Pictures to look at: a sheet of hard cases, and a blind one, on which nobody knows which network made what.
 
     pip install --no-deps scikit-image        # free pictures that no network here was trained on; nothing of it is imported
-    python benchmarks/hard_cases.py VAL/ --models x4plus photo-fast -o weights/hard_cases.jpg
-    python benchmarks/hard_cases.py VAL/ --models x4plus photo-fast --blind -o blind.png      # and blind.json, the order
+    python benchmarks/hard_cases.py VAL/ --models x4plus photo-fast -o docs/hard-cases.jpg
+    python benchmarks/hard_cases.py VAL/ --models x4plus photo-fast --blind -o docs/blind.jpg  # and blind.json, the order
 
 Inputs are the originals through MATLAB's imresize; where a case says so, with noise of σ 4 and JPEG 60 too.
 """

@@ -70,7 +70,9 @@ def _spoilt(case: Case, index: int) -> Case:
 
 
 def middle(case: Case, side: int) -> Case:
-    """The middle of a case, up to `side` pixels of the original in each direction."""
+    """The middle of a case, up to `side` pixels of the original in each direction. Both are cut at the same place: held_out.middle
+    of each would be half a small pixel apart where what is cut away from it is odd.
+    """
 
     def read() -> tuple[Pixels, Pixels]:
         small, original = case.read()

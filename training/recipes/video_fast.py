@@ -23,9 +23,24 @@ from upscale_training.degrade.presets import PRESETS
 from upscale_training.losses import consistency, flat, grid, jittered, l1, lpips, perceptual, steady
 from upscale_training.recipe import Recipe, Stage
 from upscale_training.script import main
+from upscale_training.terms import Term
 
 EARLY = {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_3": 1.0}
 """VGG16's layers before its fourth stage."""
+
+
+def seen(steadiness: float, flatness: float) -> tuple[Term, ...]:
+    """What both stages ask for, in different shares."""
+    return (
+        l1(1.0),
+        consistency(0.5),
+        steady(steadiness),
+        jittered(lpips(0.3, "alex"), zooms=(1.0, 1.0, 2.0)),
+        jittered(perceptual(0.005, "vgg16", EARLY), share=0.5, zooms=(1.0,)),
+        grid(10.0),
+        flat(flatness),
+    )
+
 
 main(
     Recipe(
@@ -42,15 +57,7 @@ main(
                 learning_rate=3e-4,
                 warmup=100,
                 decay="cosine",
-                terms=(
-                    l1(1.0),
-                    consistency(0.5),
-                    steady(2.0),
-                    jittered(lpips(0.3, "alex"), zooms=(1.0, 1.0, 2.0)),
-                    jittered(perceptual(0.005, "vgg16", EARLY), share=0.5, zooms=(1.0,)),
-                    grid(10.0),
-                    flat(0.15),
-                ),
+                terms=seen(steadiness=2.0, flatness=0.15),
             ),
             Stage(
                 name="steady",
@@ -60,15 +67,7 @@ main(
                 learning_rate=3e-4,
                 warmup=100,
                 decay="cosine",
-                terms=(
-                    l1(1.0),
-                    consistency(0.5),
-                    steady(4.0),
-                    jittered(lpips(0.3, "alex"), zooms=(1.0, 1.0, 2.0)),
-                    jittered(perceptual(0.005, "vgg16", EARLY), share=0.5, zooms=(1.0,)),
-                    grid(10.0),
-                    flat(0.2),
-                ),
+                terms=seen(steadiness=4.0, flatness=0.2),
             ),
         ),
         validate_every=500,
