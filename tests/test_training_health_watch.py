@@ -227,10 +227,18 @@ def test_collapse_rebalances_and_what_only_a_person_can_cure_is_left_to_one() ->
     guard = Guard()
     rebalanced = guard.decide([Alarm(limits.LOST_DIVERSITY, 1, 0.3)], adversarial=True)
     assert rebalanced is not None
-    assert isinstance(rebalanced[0], Rebalance)
+    assert rebalanced[0] == Rebalance(0.25, 0.25)
     assert guard.decide([Alarm(limits.DRIFT, 1, 3.0)], adversarial=True) is None
     assert guard.decide([Alarm(limits.CHECKERBOARD, 1, 1.2)], adversarial=False) is None
     assert guard.decide([], adversarial=True) is None
+
+
+def test_what_shows_in_pictures_weighs_the_adversary_by_a_quarter_and_what_does_not_by_a_half() -> None:
+    """Half of a weight that draws a grid went on drawing it (see the guard)."""
+    for limit, value, factor in ((limits.CHECKERBOARD, 1.2, 0.25), (limits.MEMORIZING, 0.5, 0.5)):
+        decision = Guard().decide([Alarm(limit, 1, value)], adversarial=True)
+        assert decision is not None
+        assert decision[0] == Rebalance(0.25, factor)
 
 
 def test_every_limit_explains_itself() -> None:

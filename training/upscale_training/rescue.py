@@ -79,8 +79,8 @@ class Rescuer:
                 self._paused_until = number + pause
                 detail = f"paused for {pause} steps, then at {players.adversary.speed:.3g} of its learning rate"
                 say("action", action="slow discriminator", detail=detail, reason=name)
-            case Rebalance(most):
-                factor = players.factors["adversary"] = players.factors.get("adversary", 1.0) * self._lighter(most)
+            case Rebalance():
+                factor = players.factors["adversary"] = players.factors.get("adversary", 1.0) * self._lighter(action)
                 say(
                     "action",
                     action="rebalance",
@@ -137,10 +137,10 @@ class Rescuer:
         self.rollbacks, self.healthy = state["rollbacks"], state["healthy"]
         self._paused_until = state["paused_until"]
 
-    def _lighter(self, most: float) -> float:
+    def _lighter(self, action: Rebalance) -> float:
         others = math.hypot(*(pull for name, pull in self._pulls.items() if name not in _NOT_TERMS))
         own = self._pulls.get("adversary", 0.0)
-        return min(0.5, most * others / own) if own > 0 else 0.5
+        return min(action.factor, action.most * others / own) if own > 0 else action.factor
 
 
 _OTHER = 1000

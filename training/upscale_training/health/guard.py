@@ -23,10 +23,11 @@ class SlowDiscriminator:
 
 @dataclass(frozen=True, slots=True)
 class Rebalance:
-    """The adversary's weight is lowered until its pull on the output is `most` times that of all other terms, and to a half at
-    least (gradient norms as in VQGAN's adaptive weight, Esser et al. 2021, arXiv:2012.09841, section 3.2)."""
+    """The adversary's weight is lowered until its pull on the output is `most` times that of all other terms, and multiplied by
+    `factor` at least (gradient norms as in VQGAN's adaptive weight, Esser et al. 2021, arXiv:2012.09841, section 3.2)."""
 
     most: float
+    factor: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,11 @@ Action = SlowDiscriminator | RestartDiscriminator | Rebalance | RollBack | Stop
 _SEVERE: tuple[Limit, ...] = (limits.NOT_FINITE, limits.CONSTANT, limits.LOSS_EXPLODES, limits.WORSE)
 _VISIBLE: tuple[Limit, ...] = (limits.LOST_DIVERSITY, limits.CHECKERBOARD)
 _ADVERSARYS: tuple[Limit, ...] = (limits.LOST_DIVERSITY, limits.CHECKERBOARD, limits.MEMORIZING)
+
+_SHOWN = 0.25
+"""What the adversary's weight is multiplied by for what shows in pictures. An adversary 15 times too heavy, in eight runs of 500
+steps: after a half the grid came back in five, the last validation measured 1.00 to 1.14; after a quarter in one, 0.99 to 1.04, at
+LPIPS 2 % higher. A half of such a weight is still far too much."""
 
 
 class Guard:
@@ -87,7 +93,7 @@ class Guard:
         if alarm.limit is limits.DISCRIMINATOR_LOST:
             return RestartDiscriminator(0.1), alarm
         if alarm.limit in _ADVERSARYS:
-            return Rebalance(0.25), alarm
+            return Rebalance(0.25, _SHOWN if alarm.limit in _VISIBLE else 0.5), alarm
         return SlowDiscriminator(0.1, 50), alarm
 
     def to_state(self) -> dict[str, Any]:
