@@ -7,7 +7,7 @@
 Pictures are moved by fractions of a pixel or zoomed, shrunk, given noise (standard deviation 2 levels) and H.264 (crf 23),
 and enlarged frame by frame. Columns, measured from the seventh frame on and away from the border:
 
-strength    of `--steady`; `rival`: the other network, without it
+strength    of `--steady`; `rival`: the other network, without it; `bicubic`: OpenCV's interpolation of the same frames
 flicker     mean absolute difference of consecutive results along the true motion, in 8-bit levels; and as a share of `off`
 rms         the same as root mean square, as a share
 sharpness   mean squared gradient, as a share
@@ -136,9 +136,10 @@ def h264(frames: Sequence[Array]) -> list[Array]:
 
 def measured(name: str, clip: Clip, lpips: Lpips | None, rival: list[Floats] | None) -> list[dict[str, Any]]:
     off = figures(clip, clip.network, lpips)
-    rows = [{"clip": name, "strength": "truth", **shares(figures(clip, clip.truth, lpips), off)}]
-    if rival:
-        rows.append({"clip": name, "strength": "rival", **shares(figures(clip, rival, lpips), off)})
+    size = clip.truth[0].shape[1::-1]
+    bicubic = [np.clip(cv2.resize(low, size, interpolation=cv2.INTER_CUBIC), 0, 1) for low in clip.given]
+    others = {"truth": clip.truth, "bicubic": bicubic} | ({"rival": rival} if rival else {})
+    rows = [{"clip": name, "strength": kind, **shares(figures(clip, one, lpips), off)} for kind, one in others.items()]
     for strength in (0.0, RECOMMENDED, 1.0):
         steady = Steady(strength)
         result = [steady.frame(*pair) for pair in zip(clip.given, clip.network, strict=True)]

@@ -105,18 +105,34 @@ class TestStart:
 class TestList:
     def test_table(self) -> None:
         lines = call("list").stdout.splitlines()
-        assert lines[0].split() == ["name", "scale", "network", "weights", "license", "good", "for"]
+        assert lines[0].split() == ["name", "scale", "network", "weights", "license", "default", "for", "good", "for"]
         assert len(lines) == 1 + len(zoo.entries())
-        assert lines[1].startswith("x4plus (default)")
+        assert lines[1].startswith("x4plus ")
         assert "here" in lines[1]
         assert "(inferred)" in lines[1]
         assert "to fetch" in next(line for line in lines if line.startswith("x2plus"))
+
+    @pytest.mark.parametrize(
+        ("name", "for_what"),
+        [
+            ("x4plus", "pictures above x2"),
+            ("photo-fast-x2", "pictures up to x2"),
+            ("animevideov3", "videos above x2"),
+            ("video-fast", "videos up to x2"),
+            ("photo-fast", ""),
+        ],
+    )
+    def test_says_what_each_is_the_default_for(self, name: str, for_what: str) -> None:
+        head, *lines = call("list").stdout.splitlines()
+        line = next(line for line in lines if line.startswith(f"{name} "))
+        assert line[head.index("default for") : head.index("good for")].strip() == for_what
 
     def test_json(self) -> None:
         models: list[dict[str, Any]] = json.loads(call("list", "--json").stdout)
         assert [model["name"] for model in models] == [entry.name for entry in zoo.entries()]
         first = models[0]
         assert (first["default"], first["here"], first["scale"]) == (True, True, 4)
+        assert [model["name"] for model in models if model["default_for_videos"]] == ["animevideov3", "video-fast"]
         assert [source["used"] for source in first["sources"]] == [False, True]
         assert {model["name"]: model["denoise"] for model in models}["general-x4v3"] == "general-wdn-x4v3"
 

@@ -1,6 +1,6 @@
 """What is told of a network by `upscale-models list` and `show`: facts as values, and as lines."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from upscale.checkpoint import Checkpoint
 from upscale.files import sha256_of
 from upscale.stages import macs_per_pixel
-from upscale.zoo import Entry
+from upscale.zoo import Entry, entries
 
 
 def entry_facts(model: Entry) -> dict[str, Any]:
@@ -16,6 +16,7 @@ def entry_facts(model: Entry) -> dict[str, Any]:
     return {
         "name": model.name,
         "default": model.default,
+        "default_for_videos": model.default_for_videos,
         "arch": model.arch,
         "scale": model.scale,
         "here": here is not None,
@@ -27,6 +28,15 @@ def entry_facts(model: Entry) -> dict[str, Any]:
             {"origin": source.origin, "sha256": source.sha256, "used": source == here} for source in model.sources
         ],
     }
+
+
+def default_for(model: Entry) -> str:
+    """What the model is taken for where none is named, such as "pictures up to x2"; empty for most."""
+    kinds = {
+        "pictures": [one for one in entries() if one.default],
+        "videos": [one for one in entries() if one.default_for_videos],
+    }
+    return ", ".join(f"{kind}{_range(model, models)}" for kind, models in kinds.items() if model in models)
 
 
 def network_facts(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -55,6 +65,14 @@ def lines(facts: dict[str, Any]) -> Iterator[str]:
             yield from lines(value)
         elif value is not None:
             yield f"{key.replace('_', ' ')}: {_text(value)}"
+
+
+def _range(model: Entry, models: Sequence[Entry]) -> str:
+    """The factors for which `zoo.sufficient` takes this one of them."""
+    scales = sorted(one.scale for one in models)
+    place = scales.index(model.scale)
+    above = f" above x{scales[place - 1]}" if place else ""
+    return above + (f" up to x{model.scale}" if model.scale < scales[-1] else "")
 
 
 def _text(value: Any) -> str:

@@ -36,7 +36,7 @@ def main() -> None:
 def list_models(backbones: bool, as_json: bool) -> None:
     """Show the models that are known by name."""
     from upscale import zoo
-    from upscale.facts import entry_facts
+    from upscale.facts import default_for, entry_facts
 
     if backbones:
         _list_backbones(as_json)
@@ -44,11 +44,11 @@ def list_models(backbones: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([entry_facts(model) for model in zoo.entries()], indent=2))
         return
-    rows = [("name", "scale", "network", "weights", "license", "good for")]
+    rows = [("name", "scale", "network", "weights", "license", "default for", "good for")]
     for model in zoo.entries():
-        name = f"{model.name} (default)" if model.default else model.name
         state = "here" if model.here else "to fetch"
-        rows.append((name, f"x{model.scale}", model.arch, state, model.license, model.good_for))
+        facts = (model.name, f"x{model.scale}", model.arch, state, model.license)
+        rows.append((*facts, default_for(model), model.good_for))
     _echo_table(rows)
 
 
