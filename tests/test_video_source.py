@@ -15,7 +15,8 @@ from clips import Clip, Sound, all_variants, broken_files, make, read_number
 from upscale.errors import VideoError
 from upscale.frame import Frame
 from upscale.media.video import source
-from upscale.media.video.source import Seen, VideoFile
+from upscale.media.video.clip import Seen
+from upscale.media.video.source import VideoFile
 
 VARIANTS = all_variants()
 UNTIMED = ("b-frames.avi", "backwards.mkv", "twice.mkv")

@@ -19,10 +19,11 @@ from upscale.files import clear_stale, replacing
 from upscale.filming import Filming, FilmProgress, shift_of
 from upscale.filmplan import FilmPlan, described_tile, film_plan, settings_of
 from upscale.media.folder import Task, exists_already
+from upscale.media.video.clip import Clip
 from upscale.media.video.join import Film, write
 from upscale.media.video.prove import prove_streams, prove_video
 from upscale.media.video.sequence import PictureSequence
-from upscale.media.video.source import Clip, VideoFile
+from upscale.media.video.source import VideoFile
 from upscale.plans import MIN_ROWS
 from upscale.segments import SegmentedJob, begun_with
 from upscale.stages import macs_per_pixel

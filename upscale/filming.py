@@ -17,9 +17,9 @@ from upscale.handover import AbandonedError, Channel
 from upscale.image import Array, Floats, joined
 from upscale.media.folder import Task
 from upscale.media.metadata import upright
+from upscale.media.video.clip import Clip
 from upscale.media.video.encoder import Encoder
 from upscale.media.video.packets import SegmentWriter
-from upscale.media.video.source import Clip
 from upscale.segments import SegmentedJob, State
 from upscale.sizes import Size
 from upscale.steady import Steady

@@ -16,6 +16,7 @@ from upscale.frame import Layout
 from upscale.media.folder import Task
 from upscale.media.video.carried import Carried
 from upscale.media.video.carried import warnings as told_of
+from upscale.media.video.clip import Clip, Info
 from upscale.media.video.codecs import (
     CODECS,
     Codec,
@@ -27,7 +28,6 @@ from upscale.media.video.codecs import (
 from upscale.media.video.colors import Light, Tags
 from upscale.media.video.containers import Container, container_of
 from upscale.media.video.encoder import Encoder, Encoding
-from upscale.media.video.source import Clip, Info
 from upscale.segments import segment_frames
 from upscale.sizes import Size
 from upscale.work import Work, place_of

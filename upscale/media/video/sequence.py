@@ -17,8 +17,8 @@ from upscale.media import Source
 from upscale.media.formats import is_video
 from upscale.media.listing import pictures
 from upscale.media.video.carried import Carried
+from upscale.media.video.clip import Info, Seen
 from upscale.media.video.colors import LIMITED, Light, Tags
-from upscale.media.video.source import Info, Seen
 from upscale.media.video.stream_tags import Window
 from upscale.media.writing.icc import to_srgb
 

@@ -1,108 +1,37 @@
-"""A video opened for its frames: what it is, and every frame once, in order, with its own time."""
+"""A video file opened for its frames: every one once, in order, with its own time."""
 
 import contextlib
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Self
 
 import av
-import av.logging as av_logging
 from av.codec.context import Flags
 from av.container import InputContainer
-from av.error import BlockingIOError as NotYetError
-from av.error import EOFError as EndError
 from av.error import FFmpegError, InvalidDataError
-from av.filter import Graph
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from upscale.errors import VideoError
-from upscale.frame import Frame, Layout
+from upscale.frame import Frame
 from upscale.media.video.carried import Carried, is_cover
 from upscale.media.video.carried import plan as carried_by
-from upscale.media.video.colors import FULL, Light, Tags, color_of, completed, light_of, orientation_of
-from upscale.media.video.planes import layout_of, planes_from
+from upscale.media.video.clip import Info, Seen
+from upscale.media.video.colors import color_of, completed
+from upscale.media.video.facts import info_of, tags_of
+from upscale.media.video.filters import deinterlaced
+from upscale.media.video.planes import planes_from
 from upscale.media.video.stream_tags import Window, carry_metadata
 from upscale.media.video.streams import Others
 from upscale.wishes import Deinterlace
 
 _LOOK_AT = 12
 """Frames that are decoded to find out what a video is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Info:
-    """What a video is. Sides in pixels as stored (not turned, not squared). `orientation`: EXIF's number, 1 upright.
-
-    `rate`: frames a second on average, or a guess; `frames`: how many its header announces, None where it does not;
-    `seconds`: its length by the header. `notes`: what was assumed and will be done; `warnings`: what is lost; a line each.
-    """
-
-    path: Path
-    container: str
-    codec: str
-    width: int
-    height: int
-    layout: Layout
-    tags: Tags
-    light: Light
-    aspect: Fraction
-    orientation: int
-    interlaced: bool
-    time_base: Fraction
-    rate: Fraction
-    frames: int | None
-    seconds: float | None
-    index: int
-    notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class Seen:
-    """What was met while reading: frames with invented parts, packets that gave no frame, times that were made up; when
-    the last frame was shown, in seconds."""
-
-    frames: int = 0
-    packets: int = 0
-    corrupt: list[int] = field(default_factory=list[int])
-    lost: int = 0
-    retimed: int = 0
-    end: float = 0.0
-
-
-class Clip(Protocol):
-    """Something that is a video: a file of one, or pictures one after the other. `frames` may be called once."""
-
-    info: Info
-    seen: Seen
-
-    def frames(self, start: Fraction | None = None, end: Fraction | None = None) -> Iterator[Frame]:
-        """Every frame from `start` (seconds) on and before `end`; numbers count those that are given. Raises VideoError."""
-        ...
-
-    def carried(self, muxer: str) -> tuple[Carried, ...]:
-        """What else there is, and what becomes of it in FFmpeg's container `muxer`."""
-        ...
-
-    def others(self, carried: tuple[Carried, ...], window: Window, shift: Fraction) -> Others | None:
-        """To be closed by the caller."""
-        ...
-
-    def carry(self, stream: Stream) -> None:
-        """Gives a result's video stream what is said of this one."""
-        ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
 
 
 class VideoFile:
@@ -140,7 +69,7 @@ class VideoFile:
         """See `Clip`; also where the size changes in between."""
         number, last = 0, None
         raw = chain(self._taken(), self._decoded)
-        for picture in _deinterlaced(raw, self._stream, self._which) if self._which else raw:
+        for picture in deinterlaced(raw, self._stream, self._which) if self._which else raw:
             pts, last = self._time(picture, last)
             seconds = pts * self.info.time_base
             self.seen.end = max(self.seen.end, float(seconds))
@@ -189,7 +118,7 @@ class VideoFile:
                 break
         if not self._waiting:
             raise VideoError(f"{self._path}: holds no frame that can be decoded; check that it plays")
-        return _info(self._path, self._container, self._stream, list(self._waiting), deinterlace)
+        return info_of(self._path, self._container, self._stream, list(self._waiting), deinterlace)
 
     def _time(self, picture: av.VideoFrame, last: int | None) -> tuple[int, int]:
         """The frame's pts in the stream's time base; made up where it has none or goes backwards."""
@@ -214,7 +143,7 @@ class VideoFile:
         self.seen.frames += 1
         if picture.is_corrupt:
             self.seen.corrupt.append(number)
-        tags = completed(_tags_of(picture, info.tags), info.width, info.height, layout.kind == "rgb", info.codec)[0]
+        tags = completed(tags_of(picture, info.tags), info.width, info.height, layout.kind == "rgb", info.codec)[0]
         color = color_of(tags, layout.depth, layout.kind == "gray", f"{self._path}: frame {number}")
         base = picture.time_base or info.time_base
         duration = round((picture.duration or 0) * base / info.time_base)
@@ -259,116 +188,6 @@ def _main_stream(path: Path, container: InputContainer) -> VideoStream:
 
 def _kinds(container: InputContainer) -> str:
     return ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-
-
-def _info(
-    path: Path, container: InputContainer, stream: VideoStream, frames: list[av.VideoFrame], deinterlace: Deinterlace
-) -> Info:
-    first, context = frames[0], stream.codec_context
-    if first.format.name.startswith(("xyz", "bayer")):
-        raise VideoError(f"{path}: its pixels ({first.format.name}) are not supported; convert it to YUV or RGB first")
-    layout, codec = layout_of(first.format), context.name
-    raw = _tags_of(first, Tags(location=_location(first, stream)))
-    tags, assumed = completed(raw, first.width, first.height, layout.kind == "rgb", codec)
-    interlaced = deinterlace == "bwdif" or any(frame.interlaced_frame for frame in frames)
-    rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-    notes = [f"does not say its {' and its '.join(assumed)}"] if assumed else []
-    if interlaced:
-        notes.append(
-            f"is interlaced: {'left so, with its combs' if deinterlace == 'off' else 'bwdif makes its frames whole'}"
-        )
-    orientation = orientation_of(first.side_data)
-    warnings = [] if orientation else ["is to be shown at an odd angle; the result is not"]
-    if _has_webm_alpha(stream):
-        raise VideoError(
-            f"{path}: holds transparency in {codec}, which cannot be read yet; convert it to ProRes 4444 first"
-        )
-    length = container.duration / 1_000_000 if container.duration else None
-    return Info(
-        path,
-        container.format.name,
-        codec,
-        first.width,
-        first.height,
-        layout,
-        tags,
-        light_of(first.side_data),
-        _aspect(stream),
-        orientation or 1,
-        interlaced,
-        stream.time_base or Fraction(1, 1000),
-        rate,
-        stream.frames or None,
-        length,
-        stream.index,
-        tuple(notes),
-        tuple(warnings),
-    )
-
-
-def _has_webm_alpha(stream: VideoStream) -> bool:
-    return stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1"
-
-
-def _aspect(stream: VideoStream) -> Fraction:
-    """Width to height of a pixel; 1 where nothing is said or nonsense."""
-    found = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
-    return Fraction(found) if found and Fraction(1, 16) < found < 16 else Fraction(1)
-
-
-def _tags_of(frame: av.VideoFrame, silent: Tags) -> Tags:
-    """The frame's own, and those of `silent` where it says nothing."""
-    given = (frame.colorspace, frame.color_primaries, frame.color_trc)
-    matrix, primaries, transfer = (2 if value == 3 else int(value) for value in given)
-    range_ = FULL if frame.format.name.startswith("yuvj") else int(frame.color_range)
-    return replace(
-        silent,
-        matrix=silent.matrix if matrix == 2 else matrix,
-        primaries=silent.primaries if primaries in (0, 2) else primaries,
-        transfer=silent.transfer if transfer in (0, 2) else transfer,
-        range=range_ or silent.range,
-    )
-
-
-def _location(frame: av.VideoFrame, stream: VideoStream) -> Any:
-    """Where chroma lies. PyAV does not tell, but FFmpeg's showinfo filter prints it (`cl:left`)."""
-    level = av_logging.get_level()
-    graph = _filter(stream, "showinfo")
-    av_logging.set_level(av_logging.INFO)
-    try:
-        with av_logging.Capture(local=True) as lines:
-            graph.vpush(frame)
-            graph.vpull()
-    finally:
-        av_logging.set_level(level)
-    words = " ".join(text for _, _, text in lines).split()
-    return next((word[3:] for word in words if word.startswith("cl:")), "unspecified")
-
-
-def _deinterlaced(frames: Iterator[av.VideoFrame], stream: VideoStream, which: str) -> Iterator[av.VideoFrame]:
-    """One whole frame for each, by bwdif; `which`: "all", or only those that say that they are "interlaced"."""
-    graph = _filter(stream, "bwdif", f"mode=send_frame:parity=auto:deint={which}")
-    for frame in frames:
-        graph.vpush(frame)
-        yield from _pulled(graph)
-    graph.vpush(None)
-    yield from _pulled(graph)
-
-
-def _filter(stream: VideoStream, name: str, how: str | None = None) -> Graph:
-    """One of FFmpeg's filters, for the stream's frames."""
-    graph = Graph()
-    nodes = graph.add_buffer(template=stream, time_base=stream.time_base), graph.add(name, how), graph.add("buffersink")
-    graph.link_nodes(*nodes).configure()
-    return graph
-
-
-def _pulled(graph: Graph) -> Iterator[av.VideoFrame]:
-    while True:
-        try:
-            yield graph.vpull()
-        except (NotYetError, EndError):
-            return
 
 
 def _reason(error: Exception) -> str:
