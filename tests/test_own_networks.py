@@ -23,6 +23,7 @@ from upscale_training.judge import tensor
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 OWN = [entry for entry in zoo.entries() if any(isinstance(source, Shipped) for source in entry.sources)]
+ENERGY = "sharpness, share"
 EACH = pytest.mark.parametrize("entry", OWN, ids=[entry.name for entry in OWN])
 
 
@@ -82,6 +83,29 @@ class TestFile:
         for row in ours:
             perceptual = " | ".join(f"{row[metric]:.3f}" for metric in ("lpips_alex", "lpips_vgg", "dists"))
             assert f"| {perceptual} | {row['psnr_y']:.2f} |" in readme, row["set"]
+
+    @pytest.mark.parametrize(
+        ("network", "strength"),
+        [
+            ("video-fast", "off"),
+            ("video-fast", 0.6),
+            ("video-fast", "rival"),
+            ("video-fast", "bicubic"),
+            ("photo-fast-x2", "off"),
+            ("animevideov3", 0.6),
+        ],
+    )
+    def test_flicker_in_the_readme_is_what_was_measured(self, network: str, strength: str | float) -> None:
+        readme = (REPOSITORY / "weights" / "README.md").read_text(encoding="utf-8").replace("*", "")
+        result = REPOSITORY / "benchmarks" / "results" / f"flicker-{network}.json"
+        rows = json.loads(result.read_text(encoding="utf-8"))["rows"]
+        found = {(row["clip"], row["strength"]): row for row in rows}
+        mean = found["all 4", strength]
+        theirs = "off" if network == "animevideov3" else "rival"
+        clips = {row["clip"] for row in rows} - {"all 4"}
+        energies = [found[clip, strength][ENERGY] / found[clip, theirs][ENERGY] for clip in clips]
+        figures = f"| {mean['flicker']:.2f} | {np.mean(energies):.2f} | {mean['LPIPS']:.3f} | {mean['PSNR']:.2f} |"
+        assert figures in readme
 
     @EACH
     def test_costs_what_animevideov3_costs(self, entry: Entry) -> None:
