@@ -10,7 +10,7 @@ and enlarged frame by frame. Columns, measured from the seventh frame on and awa
 strength    of `--steady`; `rival`: the other network, without it; `bicubic`: OpenCV's interpolation of the same frames
 flicker     mean absolute difference of consecutive results along the true motion, in 8-bit levels; and as a share of `off`
 rms         the same as root mean square, as a share
-sharpness   mean squared gradient, as a share
+sharpness   mean squared gradient, as a share; with a rival also as a share of the rival's
 PSNR, LPIPS to the truth (LPIPS: Zhang et al. 2018, v0.1, AlexNet); smaller LPIPS is better
 tOF, tLP    TecoGAN's (Chu et al. 2020): L1 distance, in pixels, between the optical flows (Farnebäck) of consecutive results
             and of consecutive truth; 100·|LPIPS of consecutive results − LPIPS of consecutive truth|. Smaller is better
@@ -135,16 +135,17 @@ def h264(frames: Sequence[Array]) -> list[Array]:
 
 
 def measured(name: str, clip: Clip, lpips: Lpips | None, rival: list[Floats] | None) -> list[dict[str, Any]]:
-    off = figures(clip, clip.network, lpips)
     size = clip.truth[0].shape[1::-1]
     bicubic = [np.clip(cv2.resize(low, size, interpolation=cv2.INTER_CUBIC), 0, 1) for low in clip.given]
-    others = {"truth": clip.truth, "bicubic": bicubic} | ({"rival": rival} if rival else {})
-    rows = [{"clip": name, "strength": kind, **shares(figures(clip, one, lpips), off)} for kind, one in others.items()]
+    results: dict[str | float, list[Floats]] = {"truth": clip.truth, "bicubic": bicubic}
+    results |= {"rival": rival} if rival else {}
     for strength in (0.0, RECOMMENDED, 1.0):
         steady = Steady(strength)
-        result = [steady.frame(*pair) for pair in zip(clip.given, clip.network, strict=True)]
-        rows.append({"clip": name, "strength": strength or "off", **shares(figures(clip, result, lpips), off)})
-    return rows
+        results[strength or "off"] = [steady.frame(*pair) for pair in zip(clip.given, clip.network, strict=True)]
+    found = {kind: figures(clip, result, lpips) for kind, result in results.items()}
+    return [
+        {"clip": name, "strength": kind, **shares(one, found["off"], found.get("rival"))} for kind, one in found.items()
+    ]
 
 
 def figures(clip: Clip, result: list[Floats], lpips: Lpips | None) -> dict[str, float]:
@@ -181,9 +182,12 @@ def flow(frames: list[Floats], index: int) -> Array:
     return cv2.calcOpticalFlowFarneback(before, now, None, 0.5, 3, 15, 3, 5, 1.2, 0)
 
 
-def shares(found: dict[str, float], off: dict[str, float]) -> dict[str, float]:
+def shares(found: dict[str, float], off: dict[str, float], rival: dict[str, float] | None) -> dict[str, float]:
     parts = {"flicker, share": found["flicker"] / off["flicker"], "rms, share": found["rms"] / off["rms"]}
-    return {"flicker": found["flicker"], **parts, "sharpness, share": found["sharpness"] / off["sharpness"]} | {
+    parts["sharpness, share"] = found["sharpness"] / off["sharpness"]
+    if rival:
+        parts["sharpness, of the rival's"] = found["sharpness"] / rival["sharpness"]
+    return {"flicker": found["flicker"], **parts} | {
         name: found[name] for name in ("PSNR", "LPIPS", "tOF", "tLP") if name in found
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 from upscale.checkpoint import Checkpoint
 from upscale.files import sha256_of
 from upscale.stages import macs_per_pixel
-from upscale.zoo import Entry, entries
+from upscale.zoo import Entry, defaults
 
 
 def entry_facts(model: Entry) -> dict[str, Any]:
@@ -32,10 +32,7 @@ def entry_facts(model: Entry) -> dict[str, Any]:
 
 def default_for(model: Entry) -> str:
     """What the model is taken for where none is named, such as "pictures up to x2"; empty for most."""
-    kinds = {
-        "pictures": [one for one in entries() if one.default],
-        "videos": [one for one in entries() if one.default_for_videos],
-    }
+    kinds = {"pictures": defaults(), "videos": defaults(videos=True)}
     return ", ".join(f"{kind}{_range(model, models)}" for kind, models in kinds.items() if model in models)
 
 

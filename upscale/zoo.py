@@ -94,14 +94,19 @@ def backbones() -> dict[str, Backbone]:
     return {values["name"]: _backbone(values) for values in tomllib.loads(zoo_text())["backbone"]}
 
 
+def defaults(*, videos: bool = False) -> list[Entry]:
+    """The models that those get who name none, each for a range of factors."""
+    return [model for model in entries() if (model.default_for_videos if videos else model.default)]
+
+
 def default(factor: float | None = None) -> Entry:
     """The model for those who name none and enlarge by `factor`: of the defaults the smallest that is enough."""
-    return sufficient([model for model in entries() if model.default], factor)
+    return sufficient(defaults(), factor)
 
 
 def default_for_videos(factor: float | None = None) -> Entry:
     """The same for videos."""
-    return sufficient([model for model in entries() if model.default_for_videos], factor)
+    return sufficient(defaults(videos=True), factor)
 
 
 def suited(name: str, factor: float | None) -> str:
